@@ -1,0 +1,140 @@
+"""The same from a shell: python -m animegan_helpers draw, prepare, train, sample, recipes."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import __version__, checkpoints, device, download, drawn, plotting, preprocess, recipes, training
+
+EXAMPLE = """the main job, from nothing to a picture of 64 faces, without a network:
+  python -m animegan_helpers draw --count 4096 --seed 0 --out data/drawn
+  python -m animegan_helpers train --data data/drawn --minutes 2 --run data/runs/first
+  python -m animegan_helpers sample --run data/runs/first --count 64 --seed 0 --out faces.png
+your own pictures (a folder, or a zip as Kaggle gives it):
+  python -m animegan_helpers train --data pictures.zip --minutes 30 --run data/runs/mine
+stopped (Ctrl-C)? Nothing is lost:
+  python -m animegan_helpers train --data pictures.zip --minutes 30 --run data/runs/mine --resume"""
+
+
+def draw(args):
+    folder = drawn.write(args.out, args.count, seed=args.seed, size=args.size)
+    print(f"{args.count:,} drawn faces and labels.csv are in {folder}")
+
+
+def prepare(args):
+    prepared = preprocess.prepare(download.get(args.source), args.out, args.size)
+    print(prepared.report)
+    print(f"the array is {prepared.array.shape}, in {Path(args.out) / 'faces.npy'}")
+
+
+def train(args):
+    machine = device.pick()
+    changes = {"width": args.width, "z_dim": args.z_dim, "batch": args.batch, "size": args.size}
+    recipe = recipes.get(args.recipe, gpu=machine.device.type == "cuda", **changes)
+    if not args.resume:
+        training.refuse_old_run(args.run)  # before the data is prepared, which may take long
+    faces = preprocess.ready(args.data, recipe.size)
+    print(faces.report)
+    print(f"{machine}\nrecipe {recipe.name}: {recipe.about}")
+    length = {"steps": args.steps, "epochs": args.epochs, "minutes": args.minutes}
+    game = training.train(recipe, faces, args.run, **length, seed=args.seed, device=machine.device, resume=args.resume)
+    picture = Path(args.run) / "faces.png"
+    plotting.grid(game.fixed_faces(), 8, zoom=2).save(picture)
+    plotting.film(args.run, Path(args.run) / "film.gif")
+    print(f"{game.step:,} steps in {game.seconds / 60:.1f} minutes; 64 faces are in {picture.resolve()}")
+    print(f"go on with the same command and --resume; more faces: python -m animegan_helpers sample --run {args.run}")
+
+
+def sample(args):
+    faces = training.sample(training.load_generator(args.run), args.count, args.seed)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    plotting.grid(faces, zoom=2).save(args.out)
+    print(f"{args.count} faces are in {args.out.resolve()}")
+
+
+def show_recipes(args):
+    row = "{:<14}{:>6}{:>6}{:>6}  {:<13}{:<9}{:<9}{:<8} {}"
+    print(row.format("name", "width", "z_dim", "batch", "loss", "lr of G", "lr of D", "average", "what it is"))
+    for r in recipes.RECIPES.values():
+        print(row.format(r.name, r.width, r.z_dim, r.batch, r.loss, f"{r.lr_g:g}", f"{r.lr_d:g}", r.ema or "-", r.about))
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
+
+
+def minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
+    return value
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (--help tells more)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """-> the shell's commands; every help page says what comes in, what goes out, and shows a line to copy."""
+    top = Parser("python -m animegan_helpers", description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name, function, text):
+        sub = commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub.set_defaults(function=function)
+        return sub.add_argument
+
+    add = command("draw", draw, "draw anime faces by code: a folder of PNGs and labels.csv, the same ones for the same seed")
+    add("--count", type=positive, default=4096, help="how many faces")
+    add("--seed", type=int, default=0, help="which faces")
+    add("--size", type=positive, default=64, help="pixels along each side")
+    add("--out", type=Path, default=Path("data/drawn"), help="the folder to make")
+
+    add = command("prepare", prepare, "look at every picture once: report bad files and copies, keep the rest as one array")
+    add("source", help="a folder of pictures, a zip, or 'drawn'")
+    add("--size", type=positive, default=64, help="pixels along each side: 16, 32, 64 or 128")
+    add("--out", type=Path, required=True, help="the folder for faces.npy, names.txt and report.json")
+
+    add = command("train", train, "train a generator and a discriminator against each other")
+    add("--data", help="a folder, a zip, a prepared set, or 'drawn' (default: $ANIMEGAN_DATA, or else 'drawn')")
+    add("--recipe", default="default", help="its name; 'recipes' lists them")
+    length = commands.choices["train"].add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=minutes, help="train this long in all; without any of the three, as the recipe says")
+    length.add_argument("--epochs", type=positive, help="go through the pictures this often in all")
+    length.add_argument("--steps", type=positive, help="train this many steps in all")
+    add("--run", type=Path, required=True, help="the run's folder, such as data/runs/first")
+    add("--seed", type=int, default=0, help="of weights, order and noise: same seed, same faces")
+    add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
+    for name, text in [("width", "channels of the widest picture"), ("z_dim", "numbers in a code"), ("batch", "pictures a step"), ("size", "pixels along each side")]:
+        add(f"--{name.replace('_', '-')}", type=int, help=f"{text}, instead of the recipe's")  # fmt: skip
+
+    add = command("sample", sample, "draw new faces with a trained generator")
+    add("--run", type=Path, required=True, help="the folder of a finished run")
+    add("--count", type=positive, default=64, help="how many faces")
+    add("--seed", type=int, default=0, help="which faces")
+    add("--out", type=Path, default=Path("faces.png"), help="the picture to write")
+
+    command("recipes", show_recipes, "list the recipes: every number of a run under a name")
+    return top
+
+
+def main(argv=None) -> int:
+    """Run one command; -> its exit code. What can't work is told in one line on stderr, with exit code 2."""
+    args = parser().parse_args(argv)
+    try:
+        args.function(args)
+    except (ValueError, OSError, ArithmeticError, checkpoints.CheckpointError) as error:
+        print(f"animegan_helpers: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Pictures and curves become figures: PNGs that carry a caption and a text for those who can't see them."""
+
+import base64
+import io
+import json
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .preprocess import to_pixels
+
+# Okabe and Ito's colours, told apart by colour-blind readers too: D is blue, G orange.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+
+
+class Figure:
+    """A PNG, its caption and its alt text. Jupyter shows it; `save` writes it."""
+
+    def __init__(self, image: Image.Image, caption: str, alt: str = ""):
+        self.image, self.caption, self.alt = _with_caption(image, caption), caption, alt or caption
+
+    def png(self) -> bytes:
+        file = io.BytesIO()
+        self.image.save(file, "PNG", optimize=True)
+        return file.getvalue()
+
+    def save(self, path) -> Path:
+        """Write the figure as a PNG; -> its path."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(self.png())
+        return Path(path)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        data = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": f"[figure: {self.alt}]"}
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def grid(pictures, columns: int | None = None, zoom: int = 1) -> Image.Image:
+    """(N, 3, H, W) in [-1, 1], or (N, H, W, 3) uint8 -> one picture of all, two pixels of white between them."""
+    pixels = np.asarray(to_pixels(pictures) if pictures.shape[1] == 3 and pictures.ndim == 4 else pictures)
+    count, height, width, _ = pixels.shape
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, 3), 255, np.uint8)
+    for i, face in enumerate(pixels):
+        y, x = (i // columns) * (height + 2) + 2, (i % columns) * (width + 2) + 2
+        sheet[y : y + height, x : x + width] = face
+    return Image.fromarray(sheet.repeat(zoom, 0).repeat(zoom, 1))
+
+
+def show_grid(pictures, caption: str, columns: int | None = None, zoom: int = 1, alt: str = "") -> Figure:
+    """(N, 3, H, W) in [-1, 1], or (N, H, W, 3) uint8 -> a figure of all of them."""
+    return Figure(grid(pictures, columns, zoom), caption, alt or f"{len(pictures)} pictures in a grid: {caption}")
+
+
+def film_strip(sheets, labels, caption: str, alt: str = "", faces: int = 8) -> Figure:
+    """Sheets of one set of codes at different moments -> a figure: a row a moment, `faces` faces wide, labelled."""
+    rows = [_first_faces(sheet, faces) for sheet in sheets]
+    font = ImageFont.load_default(14)
+    margin = int(max(font.getlength(label) for label in labels)) + 14
+    strip = Image.new("RGB", (margin + rows[0].width, sum(row.height for row in rows)), "white")
+    draw, top = ImageDraw.Draw(strip), 0
+    for row, label in zip(rows, labels):
+        draw.text((margin - 8, top + row.height / 2), label, "black", font, anchor="rm")
+        strip.paste(row, (margin, top))
+        top += row.height
+    return Figure(strip, caption, alt or f"Film strip: the same {faces} codes at {', '.join(labels)}. {caption}")
+
+
+def _first_faces(sheet: Image.Image, faces: int) -> Image.Image:
+    return sheet.crop((0, 0, min(sheet.width, 2 + faces * ((sheet.width - 2) // 8)), 2 + (sheet.height - 2) // 8))
+
+
+def sheets(run, count: int = 6) -> tuple[list[Image.Image], list[int]]:
+    """A run's folder -> `count` of its grids from the first to the last, ever further apart, and their steps."""
+    paths = sorted((Path(run) / "grids").glob("step_*.png"))
+    if not paths:
+        raise FileNotFoundError(f"{run} has no grids: it is not a run's folder, or it has not begun")
+    wanted = np.geomspace(1, len(paths), min(count, len(paths))).round().astype(int) - 1
+    chosen = [paths[i] for i in dict.fromkeys(wanted)]
+    return [Image.open(path).convert("RGB") for path in chosen], [int(path.stem.split("_")[1]) for path in chosen]
+
+
+def film(run, path, milliseconds: int = 150) -> Path:
+    """A run's folder -> its grids as a film; the ending of `path`, .gif or .webp, decides which. -> `path`."""
+    paths = sorted((Path(run) / "grids").glob("step_*.png"))
+    if not paths:
+        raise FileNotFoundError(f"{run} has no grids: it is not a run's folder, or it has not begun")
+    frames = [Image.open(p).convert("RGB") for p in paths]
+    times = [milliseconds] * (len(frames) - 1) + [2000]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0)
+    return Path(path)
+
+
+def history(run) -> dict[str, np.ndarray]:
+    """A run's folder -> its history: `step`, `loss_d`, `loss_g`, `score_real`, `score_fake`, one number a step."""
+    with open(Path(run) / "history.jsonl", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {}
+
+
+def show_losses(history: dict, caption: str = "The losses of both networks.", alt: str = "") -> Figure:
+    """A history -> the losses over the steps: each step pale, their moving average bold."""
+    return _curves(history, {"loss_d": ("D's loss", BLUE), "loss_g": ("G's loss", ORANGE)}, "loss", caption, alt)
+
+
+def show_scores(history: dict, caption: str = "What D says of real and fake faces.", alt: str = "") -> Figure:
+    """A history -> D's mean scores for real and fake pictures over the steps, from 0 (fake) to 1 (real)."""
+    curves = {"score_real": ("real faces", BLUE), "score_fake": ("fake faces", ORANGE)}
+    return _curves(history, curves, "D's score", caption, alt, limits=(0, 1))
+
+
+def _curves(history, curves, ylabel, caption, alt, limits=None) -> Figure:
+    from matplotlib.figure import Figure as Canvas  # slow to import; without pyplot no figure is left open
+
+    canvas = Canvas(figsize=(7, 3), layout="constrained")
+    axes = canvas.subplots()
+    steps = np.asarray(history["step"])
+    for i, (key, (label, colour)) in enumerate(curves.items()):
+        values = np.asarray(history[key])
+        window = max(1, len(values) // 50)
+        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+        axes.plot(steps, values, color=colour, alpha=0.2, linewidth=0.6)
+        axes.plot(steps[window - 1 :], smooth, color=colour, linewidth=1.8, label=label, linestyle=("-", "--")[i])
+    axes.set(xlabel="step", ylabel=ylabel, ylim=limits)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return from_matplotlib(canvas, caption, alt)
+
+
+def from_matplotlib(canvas, caption: str, alt: str = "") -> Figure:
+    """A matplotlib figure -> a figure with caption and alt text."""
+    file = io.BytesIO()
+    canvas.savefig(file, format="png", dpi=100, facecolor="white")
+    return Figure(Image.open(file).convert("RGB"), caption, alt)
+
+
+def _with_caption(image: Image.Image, caption: str) -> Image.Image:
+    font, line = ImageFont.load_default(14), 19
+    width = max(image.width, 420)
+    letters = int((width - 8) / font.getlength("abcdefghijklmnopqrstuvwxyz ") * 27)
+    lines = textwrap.wrap(caption, letters)
+    page = Image.new("RGB", (width, image.height + 10 + line * len(lines)), "white")
+    page.paste(image, (0, 0))
+    draw = ImageDraw.Draw(page)
+    for i, text in enumerate(lines):
+        draw.text((4, image.height + 5 + i * line), text, "#333333", font)
+    return page

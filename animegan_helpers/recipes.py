@@ -1,0 +1,97 @@
+"""A name becomes every number of a run. The five sources' recipes, and ours."""
+
+from dataclasses import asdict, dataclass, fields, replace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a run needs but its data and its seed. Raises ValueError that names the value that can't work."""
+
+    name: str
+    about: str
+    width: int = 64
+    z_dim: int = 128
+    size: int = 64
+    batch: int = 128
+    steps: int = 0  # how long the recipe itself trains: steps, or else epochs
+    epochs: int = 0
+    loss: str = "bce"  # or "relativistic"
+    real_labels: tuple = (1.0, 1.0)  # each picture's label is drawn between these two
+    fake_labels: tuple = (0.0, 0.0)
+    r1: float = 0.0  # weight of the gradient penalty on real pictures
+    r1_every: int = 1  # ... and on which steps
+    lr_g: float = 2e-4
+    lr_d: float = 2e-4
+    betas: tuple = (0.5, 0.999)
+    ema: float = 0.0  # 0: no moving average of G
+    g_activation: str = "relu"
+    d_norm: str = "batch"
+    d_norm_first: bool = False
+    d_start: str = "normal"
+    flip: bool = False
+
+    def __post_init__(self):
+        for name in ("width", "z_dim", "batch", "r1_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        for name in ("lr_g", "lr_d"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: a learning rate lies between 0 and 1")
+        if self.batch < 2:
+            raise ValueError(f"batch is {self.batch}: batch norm needs 2 pictures or more")
+        if self.loss not in ("bce", "relativistic"):
+            raise ValueError(f"loss {self.loss!r}: choose 'bce' or 'relativistic'")
+        for low, high in (self.real_labels, self.fake_labels):
+            if not 0 <= low <= high <= 1:
+                raise ValueError(f"labels between {low} and {high}: they must lie in [0, 1], the lower one first")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}: it must be 0 (none) or below 1")
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in [
+        Recipe(
+            "default",
+            "ours, for two CPU cores: relativistic pairing with R1, no batch norm in D, averaged G",
+            width=16, batch=32, steps=2500, loss="relativistic", r1=2.0, r1_every=8, lr_g=5e-4, lr_d=5e-4,
+            betas=(0.0, 0.99), ema=0.99, d_norm="none", d_start="he",
+        ),
+        Recipe(
+            "default-gpu",
+            "ours, at the sizes a GPU deserves",
+            width=64, batch=128, steps=20_000, loss="relativistic", r1=2.0, r1_every=8, lr_g=2e-4, lr_d=2e-4,
+            betas=(0.0, 0.99), ema=0.999, d_norm="none", d_start="he", flip=True,
+        ),
+        Recipe("bce", "the plain game of page 05, for two CPU cores", width=16, batch=32, steps=2500, lr_g=5e-4, lr_d=5e-4),
+        Recipe("300-epochs", "source 1: the plain DCGAN, sampled from Hugging Face", steps=149_100),
+        Recipe(
+            "noisy-labels", "source 2: LeakyReLU in G too, soft and noisy labels, two data sets",
+            batch=256, steps=20_000, real_labels=(0.8, 1.0), fake_labels=(0.0, 0.2), lr_g=1.5e-4, g_activation="leaky_relu",
+        ),
+        Recipe("paper", "source 3: the numbers of the DCGAN paper", z_dim=100, epochs=25),
+        Recipe("scores", "source 4: losses and scores over the iterations", epochs=25),
+        Recipe("sequential", "source 5: the two nn.Sequential, batch norm on D's first layer", d_norm_first=True, epochs=25),
+    ]
+}  # fmt: skip
+
+
+def get(name: str, gpu: bool = False, **changes) -> Recipe:
+    """-> the recipe of that name, with some of its numbers changed; "default" has sizes of its own on a GPU."""
+    if name not in RECIPES:
+        raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(RECIPES)}")
+    recipe = RECIPES["default-gpu" if gpu and name == "default" else name]
+    return replace(recipe, **{key: value for key, value in changes.items() if value is not None})
+
+
+def to_json(recipe: Recipe) -> dict:
+    """-> a dict that JSON can hold."""
+    return asdict(recipe)
+
+
+def from_json(data: dict) -> Recipe:
+    """The dict of `to_json` -> the recipe. Raises ValueError if it is not one."""
+    names = {field.name for field in fields(Recipe)}
+    if not isinstance(data, dict) or set(data) - names or not {"name", "about"} <= set(data):
+        raise ValueError("this is not a recipe")
+    return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
