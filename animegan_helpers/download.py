@@ -22,10 +22,11 @@ def get(source: str | Path | None = None, out: str | Path | None = None) -> Path
     """The name of a source -> the folder of its pictures.
 
     "drawn" draws 4,096 faces, or finds those drawn before; a folder is taken as it is; a zip is unpacked.
-    None takes what the environment variable ANIMEGAN_DATA names, or else "drawn".
+    None takes what the environment variable ANIMEGAN_DATA names, or else what `choose` has kept, or else "drawn".
     Raises FileNotFoundError or ValueError that name the source and the cure.
     """
-    source = source or os.environ.get("ANIMEGAN_DATA") or "drawn"
+    kept = data_folder() / "chosen.txt"
+    source = source or os.environ.get("ANIMEGAN_DATA") or (kept.read_text("utf-8") if kept.exists() else "drawn")
     path = Path(source).expanduser()
     if str(source) == "drawn":
         folder = Path(out or data_folder() / "drawn")
@@ -35,6 +36,16 @@ def get(source: str | Path | None = None, out: str | Path | None = None) -> Path
     if path.is_file():
         return unpack(path, Path(out or data_folder() / path.stem))
     raise FileNotFoundError(f"{source}: no such folder or zip. Name one that exists, or 'drawn' for drawn faces")
+
+
+def choose(source: str | Path | None) -> Path:
+    """Get a source and keep it as the one that all pages use; None goes back to the drawn faces. -> its folder."""
+    kept = data_folder() / "chosen.txt"
+    kept.unlink(missing_ok=True)
+    folder = get(source)
+    if source is not None:
+        kept.write_text(str(folder.resolve()), encoding="utf-8")
+    return folder
 
 
 def unpack(archive: Path, out: Path) -> Path:
@@ -57,7 +68,9 @@ def unpack(archive: Path, out: Path) -> Path:
         if not entries:
             raise ValueError(f"{archive} holds no pictures ({', '.join(ENDINGS)})")
         if len(entries) > MOST_PICTURES or size > min(MOST_BYTES, shutil.disk_usage(part).free):
-            raise ValueError(f"{archive} would unpack to {len(entries):,} files and {size / 2**30:.1f} GB: too much here")
+            raise ValueError(
+                f"{archive} would unpack to {len(entries):,} files, {size / 2**30:.1f} GB: too much here"
+            )
         for entry in tqdm(entries, desc=f"unpacking {archive.name}", unit="file"):
             opened.extract(entry, part)
         manifest = {"source": archive.name, "sha256": digest, "count": len(entries), "bytes": size}

@@ -12,12 +12,13 @@ import random
 import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache, partial
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 # hue, lightness, saturation
 HAIR = {"black": (.67, .17, .22), "brown": (.065, .33, .46), "red": (.985, .46, .66), "orange": (.075, .60, .92),
@@ -25,7 +26,7 @@ HAIR = {"black": (.67, .17, .22), "brown": (.065, .33, .46), "red": (.985, .46, 
         "blue": (.600, .55, .76), "green": (.385, .50, .46)}
 EYES = {"brown": (.060, .34, .55), "gold": (.120, .52, .95), "red": (.985, .48, .80), "pink": (.910, .66, .90),
         "purple": (.755, .52, .70), "blue": (.605, .50, .90), "aqua": (.500, .52, .85), "green": (.360, .42, .70)}
-SKIN = {"fair": (.055, .935, .88), "light": (.070, .885, .82), "tan": (.075, .745, .62), "brown": (.060, .540, .42),
+SKIN = {"fair": (.035, .945, .90), "light": (.075, .870, .84), "tan": (.075, .725, .60), "brown": (.060, .540, .42),
         "dark": (.050, .370, .36)}
 # half the width and half the height of an open eye, and how far its outer corner hangs, in points
 SHAPES = {"round": (5.3, 5.6, 0.0), "tall": (4.7, 6.6, -.3), "sharp": (5.8, 4.7, -1.9), "droopy": (5.5, 5.2, 1.7)}
@@ -41,7 +42,8 @@ FRINGES = {
                2.2, True),
     "messy": (((-8, -12, 36, 8, 1), (9, 15, 35, 8, 1), (-6, -8, 31, 8, 1), (7, 11.5, 32, 8, 1),
                (-3, -3.5, 34, 7.5, 1.2), (4, 7.5, 34, 8, 1.2), (0, 2.2, 30.5, 7, 1)), 2.2, False),
-    "curly": (((9, 14.5, 33, 9, 0), (6, 9.6, 30.5, 8.5, .6), (2.8, 4.9, 29.5, 8, .6), (-.2, .4, 29.6, 7.5, 0)), 5, True),
+    "curly": (((9, 14.5, 33, 9, 0), (6, 9.6, 30.5, 8.5, .6), (2.8, 4.9, 29.5, 8, .6), (-.2, .4, 29.6, 7.5, 0)),
+              5, True),
     "twin tails": (((8, 15, 37, 8, -1.5), (6, 10.5, 31, 7.5, -1), (3, 6, 31.5, 7.5, -.6), (.3, .3, 34, 6.5, 0)),
                    2.2, True),
     "ponytail": (((-5, -15, 39, 7, 2.5), (6, 15.5, 38, 8, -3), (4, 11, 33, 8, -4), (2, 5.5, 31.5, 8, -3),
@@ -115,11 +117,9 @@ def draw(attributes: dict, size: int = 64) -> Image.Image:
     _mouth(pen, skin)
     for at in (-1, 1):
         _eye(pen, at, side, skin)
-    if pen.face["accessory"] == "cat ears":
-        _cat_ears(pen, hair)        # they grow from behind the fringe
     _hair_front(pen, hair, fringe, side)
     _brows(pen, hair)
-    _accessory(pen, -side)          # away from the pony tail
+    _accessory(pen, hair, -side)       # away from the ponytail
     return pen.image.resize((size, size), Image.Resampling.LANCZOS)
 
 
@@ -134,26 +134,21 @@ def write(folder, count: int, seed: int = 0, size: int = 64, workers: int | None
         raise ValueError(f"count is {count}; a set has at least one face")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty: choose another folder, or remove it")
-    workers = min(workers or os.cpu_count() or 1, math.ceil(count / 50))
+    chunks = [range(start, min(start + 50, count)) for start in range(0, count, 50)]
+    workers = min(workers or os.cpu_count() or 1, len(chunks))
     folder.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         hidden.chmod(0o755)         # mkdtemp's folders are for the owner alone
         (hidden / "images").mkdir()
-        chunks = [range(start, min(start + 50, count)) for start in range(0, count, 50)]
-        job = partial(_write_chunk, hidden, seed, size)
-        bar, labels = tqdm(total=count, desc="drawing", unit="face"), (hidden / "labels.csv").open("w", newline="")
-        with bar, labels:
+        with (ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool,
+              (hidden / "labels.csv").open("w", newline="") as labels,
+              tqdm(total=count, desc="drawing", unit="face") as bar):
             table = csv.DictWriter(labels, ["file", *attributes(seed)])
             table.writeheader()
-            pool = ProcessPoolExecutor(workers) if workers > 1 else None
-            try:
-                for rows in (pool.map if pool else map)(job, chunks):
-                    table.writerows(rows)
-                    bar.update(len(rows))
-            finally:
-                if pool:
-                    pool.shutdown(cancel_futures=True)
+            for rows in (pool.map if pool else map)(partial(_write_chunk, hidden, seed, size), chunks):
+                table.writerows(rows)
+                bar.update(len(rows))
         if folder.exists():
             folder.rmdir()          # empty, as looked at above; Windows renames onto nothing that exists
         hidden.rename(folder)
@@ -210,13 +205,16 @@ class _Pen:
         return p[:, :1] * self.across + p[:, 1:] * self.down + self.origin
 
     def mask(self, *shapes):
+        """Where the shapes are: what `within` takes."""
         mask = Image.new("L", self.image.size)
+        canvas = ImageDraw.Draw(mask)
         for points in shapes:
-            ImageDraw.Draw(mask).polygon(self.place(points).ravel().tolist(), fill=255)
+            canvas.polygon(self.place(points).ravel().tolist(), fill=255)
         return mask
 
-    def line(self, points, colour, width=.5):
-        self._line(self.place(points), colour, width)
+    def line(self, *curves, colour, width=.5):
+        for points in curves:
+            self._line(self.place(_smooth(points, False)), colour, width)
 
     def _line(self, xy, colour, width):
         self.canvas.line(xy.ravel().tolist(), fill=colour, width=max(1, round(width * self.unit)), joint="curve")
@@ -234,40 +232,28 @@ class _Pen:
             if plain and within is None and opacity == 1:
                 self.canvas.polygon(xy.ravel().tolist(), fill=fill)
                 continue
-            low = np.clip(np.floor(xy.min(0)), 0, self.pixels).astype(int)
-            high = np.clip(np.ceil(xy.max(0)) + 1, 0, self.pixels).astype(int)
-            if (high <= low).any():
+            left, top = (max(0, math.floor(v)) for v in xy.min(0).tolist())
+            right, bottom = (min(self.pixels, math.ceil(v) + 1) for v in xy.max(0).tolist())
+            if right <= left or bottom <= top:
                 continue            # all outside of the picture
-            box, extent = (*low.tolist(), *high.tolist()), tuple((high - low).tolist())
+            box, extent = (left, top, right, bottom), (right - left, bottom - top)
             mask = Image.new("L", extent)
-            ImageDraw.Draw(mask).polygon((xy - low).ravel().tolist(), fill=round(255 * opacity))
+            ImageDraw.Draw(mask).polygon((xy - (left, top)).ravel().tolist(), fill=round(255 * opacity))
             if within is not None:
                 mask = ImageChops.multiply(mask, within.crop(box))
             self.image.paste(fill if plain else _gradient(*fill, extent), box, mask)
 
-    def glow(self, x, y, radius, colour, opacity, within=None):
-        """A soft round spot."""
-        x, y = self.place([(x, y)])[0]
-        r = round(radius * self.unit)
-        box = (round(x) - r, round(y) - r, round(x) + r, round(y) + r)
-        spot = _spot(2 * r, opacity)
-        self.image.paste(colour, box, spot if within is None else ImageChops.multiply(spot, within.crop(box)))
-
 
 def _gradient(top, bottom, extent):
-    t = np.linspace(0, 1, extent[1])[:, None, None]
+    t = (np.arange(extent[1]) / extent[1])[:, None, None]
     column = (np.array(top) * (1 - t) + np.array(bottom) * t + .5).astype(np.uint8)
     return Image.fromarray(column).resize(extent, Image.Resampling.NEAREST)
-
-
-@lru_cache(64)
-def _spot(width, opacity):
-    return Image.radial_gradient("L").point(lambda v: int(max(0, 255 - 1.4 * v) * opacity)).resize((width, width))
 
 
 T = np.arange(6)[:, None] / 6
 CURVE = np.stack([-T + 2 * T**2 - T**3, 2 - 5 * T**2 + 3 * T**3, T + 4 * T**2 - 3 * T**3, T**3 - T**2]) / 2
 LONG = np.linspace(0, 1, 13)[:, None]
+CIRCLE = np.array([(math.cos(k * math.pi / 14), math.sin(k * math.pi / 14)) for k in range(28)])
 
 
 def _smooth(points, closed=True):
@@ -281,13 +267,11 @@ def _smooth(points, closed=True):
 
 
 def _ellipse(x, y, rx, ry):
-    angle = np.arange(28) * (2 * math.pi / 28)
-    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
+    return CIRCLE * (rx, ry) + (x, y)
 
 
 def _lock(root, tip, width, bend=0.0, blunt=2.2):
-    """A tapering stroke from root to tip, bent sideways by `bend` points: 13 points of the left edge down, 13 of the
-    right edge up."""
+    """A tapering stroke from root to tip, bent by `bend`: 13 points down one edge, 13 up the other."""
     dx, dy = tip[0] - root[0], tip[1] - root[1]
     normal = np.array([-dy, dx]) / math.hypot(dx, dy)
     middle = np.array(root) + LONG * (dx, dy) + normal * bend * 4 * LONG * (1 - LONG)
@@ -335,8 +319,6 @@ def _background(pen):
     top = _rgb(hue, light, rng.uniform(.45, .75))
     bottom = _rgb(hue + rng.uniform(-.12, .12), light + rng.uniform(.02, .10), .6)
     pen.image.paste(_gradient(top, bottom, pen.image.size))
-    if rng.random() < .6:
-        pen.glow(rng.uniform(-14, 14), rng.uniform(10, 30), 38, WHITE, .6)
 
 
 def _body(pen, skin):
@@ -351,36 +333,33 @@ def _body(pen, skin):
               "sailor": _twins([(4.6, 55.2), (10, 58.2), (13, 68), (2, 72), (0, 65.5)]),
               "shirt": _twins([(4.6, 54.8), (9.5, 57.8), (7.5, 64), (.6, 62)])}[kind]
     pen.shape(*collar, fill=_mix(cloth, WHITE, .75) if kind == "shirt" else trim, line=line, width=.4)
-    for stripe in _twins([(7.2, 56.8), (7.6, 62), (2, 69)]) if kind == "sailor" else ():
-        pen.line(stripe, cloth, .7)
+    if kind == "sailor":
+        pen.line(*_twins([(7.2, 56.8), (7.6, 62), (2, 69)]), colour=cloth, width=.7)
 
 
 def _face(pen, skin, fringe):
     line, shade = _mix(skin, (110, 35, 45), .55), _mix(skin, (185, 75, 100), .34)
-    pen.shape(*_twins(_smooth([(14, 35), (17.2, 34), (17.6, 38), (15, 42.5), (13, 42)])), fill=skin, line=line, width=.4)
-    for fold in _twins([(15.2, 37), (16.3, 37), (15.4, 40)]):
-        pen.line(fold, shade)
     head = _smooth(_mirror([(0, 16.6), (8, 18), (14.4, 24), (15.3, 32), (14.9, 39), (12.7, 44.5), (7.7, 49.6),
                             (2.2, 52.7)]))
     pen.shape(head, fill=(skin, _mix(skin, (255, 190, 170), .12)), line=line)
     mask = pen.mask(head)
     pen.image.paste(shade, mask=ImageChops.multiply(mask, pen.mask(*(points + (0, 1.9) for points in fringe))))
-    for s in (-1, 1):
-        pen.glow(s * 10.2, 44.6, 5.4, (250, 95, 110), .55, within=mask)
-    pen.line([(.3, 43.4), (-.5, 44.7), (.4, 45)], _mix(skin, (150, 50, 50), .5))
+    for width in (4.4, 3.1):            # two thin layers make a soft blush
+        pen.shape(*_twins(_ellipse(10, 44.7, width, .66 * width)), fill=(250, 95, 110), within=mask, opacity=.20)
+    pen.line([(.3, 43.4), (-.5, 44.7), (.4, 45)], colour=_mix(skin, (150, 50, 50), .5))
 
 
 def _mouth(pen, skin):
     line, kind = _mix(skin, (120, 25, 40), .8), pen.face["mouth"]
-    lines = {"smile": [(-3.4, 47.2), (-1.5, 48.6), (1.5, 48.6), (3.4, 47.2)], "neutral": [(-2.1, 48.2), (2.1, 48.2)],
-             "cat": [(-3.6, 47.2), (-1.9, 48.8), (0, 47.4), (0, 47.4), (1.9, 48.8), (3.6, 47.2)]}
-    if kind in lines:
-        pen.line(_smooth(lines[kind], False), line, .75)
+    curves = {"smile": [(-3.4, 47.2), (-1.5, 48.6), (1.5, 48.6), (3.4, 47.2)], "neutral": [(-2.1, 48.2), (2.1, 48.2)],
+              "cat": [(-3.6, 47.2), (-1.9, 48.8), *[(0, 47.4)] * 2, (1.9, 48.8), (3.6, 47.2)]}
+    if kind in curves:
+        pen.line(curves[kind], colour=line, width=.75)
     elif kind == "small o":
-        pen.shape(_ellipse(0, 48.3, 1.7, 1.85), fill=line)
-        pen.shape(_ellipse(0, 48.8, 1.0, 1.0), fill=(215, 85, 95))
+        pen.shape(_ellipse(0, 48.3, 1.8, 2), fill=line)
+        pen.shape(_ellipse(0, 48.8, 1.1, 1.1), fill=(225, 90, 100))
     else:
-        mouth = _smooth(_mirror([(0, 47), (4, 46.4), (4, 46.4), (2.5, 50), (.8, 51.1)]))
+        mouth = _smooth(_mirror([(0, 47), *[(4, 46.4)] * 2, (2.5, 50), (.8, 51.1)]))
         mask = pen.mask(mouth)
         pen.shape(mouth, fill=(150, 35, 55), line=line, width=.35)
         pen.shape(_ellipse(0, 51, 2.5, 2), fill=(245, 125, 130), within=mask)
@@ -403,8 +382,8 @@ def _eye(pen, at, side, skin):
     if kind == "closed" or (kind == "wink" and at == side):
         up = -1 if kind == "wink" or pen.rng("lids").random() < .5 else 1       # a laughing arc, or a sleeping one
         stroke(_smooth(spot((-1, -.55, .1, .7, 1), 2 + up * np.array((-1.1, 1.1, 1.8, .8, -1.1))), False), .5, 1.5)
-        for u, v in ((.62, 1.4), (.98, -.5)):
-            pen.line(spot((u, u + .3), np.array((v, v + 1.6)) * up + 2), INK, .65)
+        pen.line(*(spot((u, u + .3), np.array((v, v + 1.6)) * up + 2) for u, v in ((.62, 1.4), (.98, -.5))), colour=INK,
+                 width=.65)
         return
     lid = np.array((.2, -.76, -1, -.7, .12) if kind != "half" else (.35, .0, -.12, .0, .3))
     upper = spot((-1, -.62, .1, .72, 1), h * lid)
@@ -412,22 +391,26 @@ def _eye(pen, at, side, skin):
     mask = pen.mask(eye)
     base = _tone(EYES[pen.face["eye_color"]], pen.rng("eye colour"), .01, .03)
     x, y = at * 8.3, EYE_LINE + .02 * h
-    pen.shape(eye, fill=((205, 205, 225), WHITE))
+    pen.shape(eye, fill=(244, 243, 252))
     for dx, dy, rx, ry, fill in (
             (0, 0, .78, .98, _mix(base, (20, 0, 40), .75)), (0, 0, .69, .90, (_mix(base, (20, 5, 45), .62), base)),
-            (0, .52, .48, .32, (base, _mix(base, WHITE, .45))), (0, -.02, .30, .42, _mix(base, (15, 0, 35), .88)),
+            (0, .54, .46, .30, _mix(base, WHITE, .36)), (0, -.02, .30, .42, _mix(base, (15, 0, 35), .88)),
             (-.30, -.40 if kind != "half" else .1, .30, .27, WHITE), (.30, .42, .16, .14, WHITE)):
         pen.shape(_ellipse(x + dx * w, y + dy * h, rx * w, ry * h), fill=fill, within=mask)
     stroke(np.concatenate([_smooth(upper, False), spot((1.2,), ((lid[-1] - .2) * h,))]), .6, 1.9)
-    pen.line(_smooth(spot((1, .78, .2), (.2 * h, .74 * h, h)), False), _mix(INK, skin, .3), .45)
+    pen.line(spot((1, .78, .2), (.2 * h, .74 * h, h)), colour=_mix(INK, skin, .3), width=.45)
     if kind == "half":
-        pen.line(_smooth(spot((-.7, .1, .8), h * lid[[1, 2, 3]] - 2.4), False), _mix(skin, (120, 40, 50), .6))
+        pen.line(spot((-.7, .1, .8), h * lid[1:4] - 2.4), colour=_mix(skin, (120, 40, 50), .6))
 
 
 def _brows(pen, hair):
     height, slope = pen.rng("brows").uniform(-.7, .3), pen.rng("slopes").uniform(-.3, 1.3)
     pen.shape(*_twins(_lock((4.2, 29.6 + height - slope / 2), (12.6, 29.9 + height + slope / 2), 1.2, -.7, 1.2)),
-              fill=hair["line"], opacity=.85)
+              fill=hair["line"])
+
+
+def _length(pen):
+    return ATTRIBUTES["hair_length"].index(pen.face["hair_length"])
 
 
 def _fringe(pen, side):
@@ -442,60 +425,48 @@ def _fringe(pen, side):
 
 def _hair_back(pen, hair, side):
     rng, style = pen.rng("back"), pen.face["hair_style"]
-    length = ATTRIBUTES["hair_length"].index(pen.face["hair_length"])
-    dark, strands = (hair["tip"], hair["shade"]), []
-    if style == "twin tails":
-        end = (44, 57, 74)[length] + rng.uniform(-1, 1)
-        tail = _smooth([(14, 14), (19, 11), (25, 17), (28, .45 * end + 10), (26.6, .8 * end + 4), *[(23, end)] * 2,
-                        (19.8, .8 * end), (18.4, .5 * end + 6), (17, 22)])
-        pen.shape(*_twins(tail), fill=(hair["base"], hair["shade"]), line=hair["line"])
-        strands += _twins([(18, 15), (23.5, 24), (24.5, .6 * end + 8), (23, end - 3)])
-    elif style == "ponytail":
-        end, flip = (38, 50, 72)[length], (side, 1)
-        tail = _smooth([(6, 9), (12, 2.5), (21, 4), (26, 14), (27.2, .65 * end + 4), *[(23, end)] * 2,
-                        (20, .65 * end + 4), (17.5, 20), (12, 14)])
-        pen.shape(tail * flip, fill=(hair["base"], hair["shade"]), line=hair["line"])
-        strands += [np.array([(13, 6), (20.5, 11), (24.5, .5 * end + 6), (23, end - 3)]) * flip]
-    elif style == "buns":
-        pen.shape(*_twins(_ellipse(15, 10, 6.4, 6.2)), fill=(hair["base"], hair["tip"]), line=hair["line"])
-        strands += [*_twins([(11, 11), (14.5, 7), (18.5, 9)]), *_twins([(12.5, 13.5), (15.5, 10), (17.5, 11.5)])]
-    for strand in strands:
-        pen.line(_smooth(strand, False), hair["line"])
+    length, tie = _length(pen), rng.choice(COLOURS)
+    dark, line = (hair["tip"], hair["shade"]), hair["line"]
+    if style == "buns":
+        pen.shape(*_twins(_ellipse(15, 10, 6.4, 6.2)), fill=(hair["base"], hair["tip"]), line=line)
+        for curl in [(11, 11), (14.5, 7), (18.5, 9)], [(12.5, 13.5), (15.5, 10), (17.5, 11.5)]:
+            pen.line(*_twins(curl), colour=line)
     if style in ("twin tails", "ponytail"):
-        length, tie = 0, rng.choice(COLOURS)        # all but the tails is short
-        ties = _twins(_ellipse(17.6, 13.6, 1.9, 2.9)) if style == "twin tails" else [_ellipse(side * 12.4, 7, 2.6, 2.6)]
+        end = (42, 55, 74)[length] + rng.uniform(-1, 1)
+        top = [(14, 14), (19, 11), (25, 17)] if style == "twin tails" else [(6, 9), (12, 2.5), (21, 4), (26, 14)]
+        tail = [*top, (28, .45 * end + 10), (26.8, .75 * end + 4), *[(23, end)] * 2, (19.8, .75 * end + 2),
+                (18.2, .5 * end + 6), (17, 21), (12, 14)]
+        strand = [top[0], (top[-1][0] - 1.5, 20), (24.5, .6 * end + 8), (23, end - 3)]
+        tails, strands, ties = _twins(_smooth(tail)), _twins(strand), _twins(_ellipse(17.6, 13.6, 1.9, 2.9))
+        if style == "ponytail":
+            tails, strands = [tails[0] * (side, 1)], [strands[0] * (side, 1)]
+            ties = [_ellipse(side * 12.4, 7, 2.6, 2.6)]
+        pen.shape(*tails, fill=(hair["base"], hair["shade"]), line=line)
+        pen.line(*strands, colour=line)
         pen.shape(*ties, fill=tie, line=_mix(tie, INK, .6), width=.45)
+        length = 0          # all but the tails is short
     end, wide = ((44, 57.5, 80)[length], (18, 20, 21.5)[length])
     shapes = [_smooth(_mirror([*CAP[:4], (wide, 30), (wide + .4, end - 10), (wide - (.5, 1.6, 0)[length], end - 2),
                                *[(wide - 3, end + 1.6)] * 2, (wide - 5, end - 1.5), *[(wide - 8.5, end + 1.5)] * 2,
                                (wide - 10, end - 1)]))]
     if style == "curly":
-        shapes = [_smooth(_mirror([CAP[0], *CAP[1:4], (19, 32), (18.5, end - 4), (8, end)]))]
-        shapes += [_ellipse(s * np.interp(y, (8, 13, 22, 60), (10, 14.5, 17.5, 20)) + rng.uniform(-.6, .6), y, 4.7, 4.5)
+        shapes = [_smooth(_mirror([*CAP[:4], (19, 32), (18.5, end - 4), (8, end)]))]
+        shapes += [_ellipse(s * np.interp(y, (22, 60), (17.5, 20)) + rng.uniform(-.6, .6), y, 4.7, 4.5)
                    for y in np.arange(21, min(end, 66), 5.6) for s in (-1, 1)]
     if style == "messy":
         shapes += [_lock((s * 9, y - 9), (s * out + rng.uniform(-1, 1), y + 4 + rng.uniform(-1, 1)), 11, -s * 2.5)
                    for y, out in ((24, 21.5), (31, 22.5), (38, 21.5), (44, 19.5)) for s in (-1, 1)]
-    pen.shape(*shapes, fill=dark, line=hair["line"])
+    pen.shape(*shapes, fill=dark, line=line)
     for k in (2.4, 4.8) if length else ():
-        for strand in _twins([(wide - k, 32), (wide - k + .3, end - 10), (wide - k - .8, end - 2)]):
-            pen.line(_smooth(strand, False), hair["line"])
+        pen.line(*_twins([(wide - k, 32), (wide - k + .3, end - 10), (wide - k - .8, end - 2)]), colour=line)
 
 
 CAP = [(0, 6.6), (8, 7.8), (14.5, 13), (18, 22), (18.4, 31)]
 
 
-def _cat_ears(pen, hair):
-    ear = [*[(4, 14)] * 2, (8.2, 6), *[(14.6, 0)] * 2, (17.6, 8), *[(17.6, 20)] * 2]
-    pen.shape(*_twins(_smooth(ear)), fill=hair["base"], line=hair["line"])
-    inner = [*[(7.6, 12)] * 2, (10, 7), *[(14, 3.2)] * 2, (15.6, 9), *[(15.6, 16)] * 2]
-    pen.shape(*_twins(_smooth(inner)), fill=((255, 170, 188), (225, 115, 145)))
-
-
 def _hair_front(pen, hair, fringe, side):
     rng, style = pen.rng("front"), pen.face["hair_style"]
-    length = ATTRIBUTES["hair_length"].index(pen.face["hair_length"])
-    body, line = (hair["base"], hair["tip"]), hair["line"]
+    body, line, length = (hair["base"], hair["tip"]), hair["line"], _length(pen)
     end = (42, 50, 60)[length] + rng.uniform(-1, 1)
     if style == "curly":        # side locks in front of the ears
         pen.shape(*(_ellipse(s * (16.6 + k % 2), 29 + 5 * k, 3.6, 3.8) for k in range(3 + 2 * length) for s in (-1, 1)),
@@ -503,8 +474,7 @@ def _hair_front(pen, hair, fringe, side):
     else:
         pen.shape(*_twins(_smooth([(12.5, 17), (16.8, 19), (18.9, 28), (18.8, .5 * end + 17), *[(15.4, end)] * 2,
                                    (13.6, .6 * end + 13), (13.4, 30)])), fill=body, line=line)
-        for strand in _twins([(15.4, 27), (16.6, .5 * end + 16), (15.9, end - 4)]):
-            pen.line(_smooth(strand, False), line, .4)
+        pen.line(*_twins([(15.4, 27), (16.6, .5 * end + 16), (15.9, end - 4)]), colour=line, width=.4)
     cap = _smooth(_mirror([*CAP, CAP[-1], (16.2, 26), (12.5, 20.5), (6, 16.5), (0, 14.8)]))
     spikes = [(x * .5, 15, x + rng.uniform(-1.5, 1.5), y + rng.uniform(-1, 1), 10, b) for x, y, b in
               ((-15, 9, 2), (-8, 3.5, 1.5), (0, 2, -1), (8, 3, -2), (15.5, 8.5, -2.5))] if style == "messy" else []
@@ -517,35 +487,33 @@ def _hair_front(pen, hair, fringe, side):
         left, right = points[:13], points[:12:-1]
         pen.shape(points, fill=hair["base"])
         pen.shape(np.concatenate([left[4:], (left * .62 + right * .38)[:3:-1]]), fill=hair["tip"])
-        pen.line(points[6:21], line)        # only the free end of a lock has an edge that shows
+        pen._line(pen.place(points[6:21]), line, .5)        # only the free end of a lock has an edge that shows
     mask = pen.mask(cap, *fringe)
     ramp = Image.fromarray(np.interp(np.linspace(0, 64, pen.pixels), (16, 36), (0, 110)).astype(np.uint8)[:, None])
     pen.image.paste(hair["shade"], mask=ImageChops.multiply(mask, ramp.resize(mask.size, Image.Resampling.NEAREST)))
     x = np.linspace(-14, 14, 27)            # the ring of light: smooth above, ragged below
     top = 15.6 + .02 * x * x
-    ragged = np.array([rng.uniform(2.2, 4.2) if k % 2 else rng.uniform(.6, 1.6) for k in range(27)]) * (1 - (x / 15) ** 4)
+    ragged = [rng.uniform(2, 4.8) if k % 2 else rng.uniform(.5, 2.2) for k in range(27)] * (1 - (x / 15) ** 4)
     pen.shape(np.concatenate([np.stack([x, top], 1), np.stack([x, top + ragged], 1)[::-1]]), fill=hair["light"],
               within=mask, opacity=.85)
 
 
 # ---- what is worn ----
 
-def _accessory(pen, side):
+def _accessory(pen, hair, side):
     rng, kind, flip = pen.rng("accessory"), pen.face["accessory"], (side, 1)
     colour = rng.choice(COLOURS)
     look = {"fill": colour, "line": _mix(colour, INK, .65), "width": .45}
     if kind == "glasses":
         frame = rng.choice(((60, 45, 60), (200, 55, 65), (60, 80, 150)))
-        for rim in _twins(_smooth([(1.9, 35), (8.5, 32.2), (15.2, 34.4), (15.2, 40), (8.8, 44.6), (2.4, 41.8)])):
-            pen.shape(rim, fill=WHITE, opacity=.10)
-            pen.line(np.concatenate([rim, rim[:2]]), frame, .75)
-        for bow in _twins([(15.2, 36), (17, 35.2)]):
-            pen.line(bow, frame, .75)
-        pen.line(_smooth([(-2, 37), (0, 36.2), (2, 37)], False), frame, .75)
+        rim = _smooth([(1.9, 35), (8.5, 32.2), (15.2, 34.4), (15.2, 40), (8.8, 44.6), (2.4, 41.8)])
+        pen.shape(*_twins(rim), fill=WHITE, opacity=.1)
+        pen.line(*_twins([*rim[::3], rim[0]]), [(-2, 37), (0, 36.2), (2, 37)], *_twins([(15.2, 36), (17, 35.2)]),
+                 colour=frame, width=.75)
     elif kind == "ribbon":
         loops = _twins(_smooth([(0, 0), (4, -5), (8.2, -5), (8.4, 2.5), (4, 2.7)]))
-        pen.shape(*(loop * flip + (side * 10.5, 11) for loop in loops), **look | {"fill": (colour, _mix(colour, INK, .25))})
-        pen.shape(_ellipse(side * 10.5, 11.1, 2, 2.3), **look)
+        pen.shape(*(loop + (side * 10.5, 12) for loop in loops), **look)
+        pen.shape(_ellipse(side * 10.5, 12.1, 2, 2.3), **look)
     elif kind == "hairclip":
         for y in (20.2, 23.4):
             pen.shape(_lock((8.2, y + 2), (14.8, y), 2.4, 0, 12) * flip, **look)
@@ -556,3 +524,9 @@ def _accessory(pen, side):
         petals = [(math.cos(k * 1.2566 + .3), math.sin(k * 1.2566 + .3)) for k in range(5)]
         pen.shape(*(_ellipse(side * 12.5 + 3.2 * x, 15.5 + 3.2 * y, 2.5, 2.5) for x, y in petals), **look)
         pen.shape(_ellipse(side * 12.5, 15.5, 1.8, 1.8), fill=(255, 225, 110) if colour != (255, 205, 60) else WHITE)
+    elif kind == "cat ears":
+        ears = _twins([(4.4, 11.4), (8.2, 5.6), *[(14.8, -.4)] * 2, (17.6, 8), (17.4, 16.5)])
+        pen.shape(*(_smooth(ear, False) for ear in ears), fill=hair["base"])
+        pen.line(*ears, colour=hair["line"], width=.6)      # open below: hair goes over into ear
+        inner = [*[(8.2, 10.4)] * 2, (10.4, 6.6), *[(14.2, 3)] * 2, (15.7, 8), *[(15.4, 13.8)] * 2]
+        pen.shape(*_twins(_smooth(inner)), fill=((255, 170, 188), (225, 115, 145)))

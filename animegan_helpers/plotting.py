@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from .preprocess import to_pixels
 
 # Okabe and Ito's colours, told apart by colour-blind readers too: D is blue, G orange.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+BLUE, ORANGE = "#0072B2", "#D55E00"
+RECORDED = Path(__file__).parent / "recorded"
 
 
 class Figure:
@@ -57,16 +58,22 @@ def show_grid(pictures, caption: str, columns: int | None = None, zoom: int = 1,
 
 def film_strip(sheets, labels, caption: str, alt: str = "", faces: int = 8) -> Figure:
     """Sheets of one set of codes at different moments -> a figure: a row a moment, `faces` faces wide, labelled."""
+    alt = alt or f"Film strip: the same {faces} codes at {', '.join(labels)}. {caption}"
+    return Figure(strip(sheets, labels, faces), caption, alt)
+
+
+def strip(sheets, labels, faces: int = 8) -> Image.Image:
+    """The first `faces` faces of each sheet -> one picture, a row a sheet, with its label before it."""
     rows = [_first_faces(sheet, faces) for sheet in sheets]
     font = ImageFont.load_default(14)
     margin = int(max(font.getlength(label) for label in labels)) + 14
-    strip = Image.new("RGB", (margin + rows[0].width, sum(row.height for row in rows)), "white")
-    draw, top = ImageDraw.Draw(strip), 0
+    page = Image.new("RGB", (margin + rows[0].width, sum(row.height for row in rows)), "white")
+    draw, top = ImageDraw.Draw(page), 0
     for row, label in zip(rows, labels):
         draw.text((margin - 8, top + row.height / 2), label, "black", font, anchor="rm")
-        strip.paste(row, (margin, top))
+        page.paste(row, (margin, top))
         top += row.height
-    return Figure(strip, caption, alt or f"Film strip: the same {faces} codes at {', '.join(labels)}. {caption}")
+    return page
 
 
 def _first_faces(sheet: Image.Image, faces: int) -> Image.Image:
@@ -94,6 +101,12 @@ def film(run, path, milliseconds: int = 150) -> Path:
     return Path(path)
 
 
+def recorded(name: str) -> Figure:
+    """The name of a result that took longer than a page -> its figure; the caption says data, machine and minutes."""
+    told = json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
+    return Figure(Image.open(RECORDED / f"{name}.png").convert("RGB"), told["caption"], told["alt"])
+
+
 def history(run) -> dict[str, np.ndarray]:
     """A run's folder -> its history: `step`, `loss_d`, `loss_g`, `score_real`, `score_fake`, one number a step."""
     with open(Path(run) / "history.jsonl", encoding="utf-8") as file:
@@ -110,6 +123,15 @@ def show_scores(history: dict, caption: str = "What D says of real and fake face
     """A history -> D's mean scores for real and fake pictures over the steps, from 0 (fake) to 1 (real)."""
     curves = {"score_real": ("real faces", BLUE), "score_fake": ("fake faces", ORANGE)}
     return _curves(history, curves, "D's score", caption, alt, limits=(0, 1))
+
+
+def live(faces: Image.Image, rows: list[dict], caption: str) -> Figure:
+    """A sheet of faces and the rows of a history -> one figure of the faces above the losses."""
+    losses = show_losses({key: [row[key] for row in rows] for key in rows[0]}, "", "").image
+    page = Image.new("RGB", (max(faces.width, losses.width), faces.height + losses.height), "white")
+    page.paste(faces, ((page.width - faces.width) // 2, 0))
+    page.paste(losses, (0, faces.height))
+    return Figure(page, caption, f"Faces drawn from fixed codes above the curves of both losses. {caption}")
 
 
 def _curves(history, curves, ylabel, caption, alt, limits=None) -> Figure:

@@ -51,6 +51,11 @@ def read_picture(path, size: int = 64) -> np.ndarray:
         return np.asarray(to_square(to_rgb(picture), size))
 
 
+def stack(pictures) -> torch.Tensor:
+    """Pillow pictures or arrays of one size, (H, W, 3) each -> (N, H, W, 3) uint8."""
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+
+
 def to_tensor(pixels) -> torch.Tensor:
     """(N, H, W, 3) uint8 in 0..255 -> (N, 3, H, W) float32 in [-1, 1]."""
     return torch.as_tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -77,7 +82,7 @@ class PictureFolder(Dataset):
         return len(self.paths)
 
     def __getitems__(self, rows):
-        return torch.from_numpy(np.stack([read_picture(self.paths[row], self.size) for row in rows]))
+        return stack(read_picture(self.paths[row], self.size) for row in rows)
 
 
 class Prepared(Dataset):
@@ -104,14 +109,20 @@ class BatchOrder(Sampler):
 
     def __init__(self, count: int, batch: int, seed: int = 0, start: int = 0):
         if count < batch:
-            raise ValueError(f"{count} pictures are fewer than one batch of {batch}: add pictures, or take a smaller batch")
+            raise ValueError(
+                f"{count} pictures are fewer than one batch of {batch}: add pictures, or take a smaller batch"
+            )
         self.count, self.batch, self.seed, self.start = count, batch, seed, start
 
+    def __len__(self):
+        """-> the steps of one epoch: whole batches only."""
+        return self.count // self.batch
+
     def __iter__(self):
-        epoch, first = divmod(self.start, self.count // self.batch)
+        epoch, first = divmod(self.start, len(self))
         while True:
             rows = torch.randperm(self.count, generator=generator(self.seed, epoch)).tolist()
-            for step in range(first, self.count // self.batch):
+            for step in range(first, len(self)):
                 yield rows[step * self.batch : (step + 1) * self.batch]
             epoch, first = epoch + 1, 0
 
@@ -174,8 +185,8 @@ def prepare(folder, out=None, size: int = 64) -> Prepared:
     if len(report.unreadable) > 0.01 * len(paths):
         name, reason = next(iter(report.unreadable.items()))
         raise ValueError(
-            f"{len(report.unreadable):,} of {len(paths):,} pictures in {folder} can't be read (the first: {name}: {reason}):"
-            " the download is damaged, get it again, or delete these files"
+            f"{len(report.unreadable):,} of {len(paths):,} pictures in {folder} can't be read"
+            f" (the first: {name}: {reason}): the download is damaged, get it again, or delete these files"
         )
     (out / "names.txt").write_text("\n".join(kept), encoding="utf-8")
     (out / "report.json").write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
@@ -189,7 +200,9 @@ def _decode(paths, names, report: Report, target: Path) -> list[str]:
         _write_header(file, 0, report.size)
         bar = tqdm(total=len(paths), desc="preparing", unit="picture")
         for i in range(0, len(paths), 512):  # a piece at a time, so that memory stays small
-            for name, (digest, mode, shape, pixels) in zip(names[i:], pool.map(_examine, paths[i : i + 512], [report.size] * 512)):
+            for name, (digest, mode, shape, pixels) in zip(
+                names[i:], pool.map(_examine, paths[i : i + 512], [report.size] * 512)
+            ):
                 report.found += 1
                 if mode is None:
                     report.unreadable[name] = pixels
@@ -223,7 +236,9 @@ def _examine(path: Path, size: int):
 
 def _write_header(file, count: int, size: int) -> None:
     # NumPy leaves room for the count to grow, so that the header can be written again when the count is known.
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)})
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+    )
 
 
 def ready(source=None, size: int = 64) -> Prepared:

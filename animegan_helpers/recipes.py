@@ -63,15 +63,21 @@ RECIPES = {
             width=64, batch=128, steps=20_000, loss="relativistic", r1=2.0, r1_every=8, lr_g=2e-4, lr_d=2e-4,
             betas=(0.0, 0.99), ema=0.999, d_norm="none", d_start="he", flip=True,
         ),
-        Recipe("bce", "the plain game of page 05, for two CPU cores", width=16, batch=32, steps=2500, lr_g=5e-4, lr_d=5e-4),
+        Recipe(
+            "bce",
+            "the plain game of page 05, for two CPU cores",
+            width=16, batch=32, steps=2500, lr_g=5e-4, lr_d=5e-4,
+        ),
         Recipe("300-epochs", "source 1: the plain DCGAN, sampled from Hugging Face", steps=149_100),
         Recipe(
-            "noisy-labels", "source 2: LeakyReLU in G too, soft and noisy labels, two data sets",
-            batch=256, steps=20_000, real_labels=(0.8, 1.0), fake_labels=(0.0, 0.2), lr_g=1.5e-4, g_activation="leaky_relu",
+            "noisy-labels",
+            "source 2: LeakyReLU in G too, soft and noisy labels, two data sets",
+            batch=256, steps=20_000, real_labels=(0.8, 1.0), fake_labels=(0.0, 0.2), lr_g=1.5e-4,
+            g_activation="leaky_relu",
         ),
         Recipe("paper", "source 3: the numbers of the DCGAN paper", z_dim=100, epochs=25),
         Recipe("scores", "source 4: losses and scores over the iterations", epochs=25),
-        Recipe("sequential", "source 5: the two nn.Sequential, batch norm on D's first layer", d_norm_first=True, epochs=25),
+        Recipe("sequential", "source 5: batch norm on D's first layer, too", d_norm_first=True, epochs=25),
     ]
 }  # fmt: skip
 

@@ -152,12 +152,20 @@ class Game:
     def state(self) -> dict:
         """-> everything, for `checkpoints.save`."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        return {"recipe": recipes.to_json(self.recipe), "seed": self.seed, "step": self.step, "seconds": self.seconds, **parts}
+        return {
+            "recipe": recipes.to_json(self.recipe),
+            "seed": self.seed,
+            "step": self.step,
+            "seconds": self.seconds,
+            **parts,
+        }
 
     def restore(self, state: dict) -> None:
         """Everything back. Raises CheckpointError if it comes from another recipe or seed."""
         if recipes.from_json(state["recipe"]) != self.recipe or state["seed"] != self.seed:
-            raise checkpoints.CheckpointError("the checkpoint comes from another recipe or seed: resume with the same ones")
+            raise checkpoints.CheckpointError(
+                "the checkpoint comes from another recipe or seed: resume with the same ones"
+            )
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.seconds = state["step"], state["seconds"]
@@ -183,12 +191,14 @@ def sample(G, count: int = 64, *seed: int) -> torch.Tensor:
     return faces
 
 
-def train(recipe, faces, run, *, steps=None, epochs=None, minutes=None, seed=0, device="cpu", resume=False, watch=None) -> Game:
+def train(
+    recipe, faces, run, *, steps=None, epochs=None, minutes=None, seed=0, device="cpu", resume=False, watch=None
+) -> Game:
     """Play the game on a `Prepared` set (or any dataset of uint8 batches) until `steps`, `epochs` or `minutes` in all.
 
     Without any of them the recipe says how long. The run's folder gets recipe.json, history.jsonl, grids, checkpoints,
     and at the end G.pth and D.pth. `resume` goes on from the newest checkpoint. Stop (the notebook's square, Ctrl-C)
-    ends after the step at hand and saves. `watch(game, history)` is called after each step.
+    ends after the step at hand and saves. `watch(game, history)` is called after each step, lastly with `done=True`.
     Raises FileExistsError if the run exists and `resume` is not asked for.
     """
     run, per_epoch = Path(run), len(faces) // recipe.batch
@@ -223,7 +233,9 @@ def _run_loop(game, order, run, history, goal, per_epoch, watch):
     by_steps = goal["steps"] < math.inf
     total = goal["steps"] if by_steps else goal["seconds"]
     unit = "step" if by_steps else "s"
-    bar = tqdm(total=total, initial=game.step if by_steps else round(game.seconds), unit=unit, desc=run.name, mininterval=1)
+    bar = tqdm(
+        total=total, initial=game.step if by_steps else round(game.seconds), unit=unit, desc=run.name, mininterval=1
+    )
     start = time.perf_counter() - game.seconds
     with stop_asked() as stop, bar:
         if not game.step:
@@ -238,10 +250,17 @@ def _run_loop(game, order, run, history, goal, per_epoch, watch):
             bar.set_postfix(step=game.step, D=f"{row['loss_d']:.2f}", G=f"{row['loss_g']:.2f}", refresh=False)
             if watch:
                 watch(game, history)
-            if game.step % per_epoch == 0 or game.step < per_epoch and (game.step & (game.step - 1)) == 0 and game.step >= 16:
+            if (
+                game.step % per_epoch == 0
+                or game.step < per_epoch
+                and (game.step & (game.step - 1)) == 0
+                and game.step >= 16
+            ):
                 save()
         if save.step != game.step:
             save()
+        if watch and history:
+            watch(game, history, done=True)
 
 
 def _cut_history(run: Path, step: int) -> list[dict]:
@@ -254,7 +273,7 @@ def _cut_history(run: Path, step: int) -> list[dict]:
 
 @contextmanager
 def stop_asked():
-    """Within it, SIGINT (Ctrl-C, the notebook's square) and SIGTERM only set the event it gives; a second one interrupts."""
+    """Within it SIGINT (Ctrl-C, the notebook's square) and SIGTERM only set the event it gives; a second interrupts."""
     asked, before = threading.Event(), {}
 
     def ask(number, frame):
@@ -273,7 +292,9 @@ def stop_asked():
 def refuse_old_run(run) -> None:
     """Raises FileExistsError if the folder holds a run: a new one would overwrite it."""
     if (Path(run) / "checkpoints").exists():
-        raise FileExistsError(f"{run} holds a run already: go on with it (--resume, resume=True) or choose another name")
+        raise FileExistsError(
+            f"{run} holds a run already: go on with it (--resume, resume=True) or choose another name"
+        )
 
 
 def new_run(folder, name: str) -> Path:

@@ -1,0 +1,64 @@
+"""What the tests share: small sets of faces made here, and no network."""
+
+import json
+import socket
+
+import numpy as np
+import pytest
+
+from animegan_helpers import drawn, preprocess
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "", None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Only this machine can be reached; notebooks' kernels talk to us through loopback, so that stays open."""
+
+    def guarded(function, host_of):
+        def call(*arguments, **named):
+            host = host_of(*arguments)
+            if host not in LOOPBACK:
+                raise PermissionError(f"tests must not reach the network, but {host} was asked for")
+            return function(*arguments, **named)
+
+        return call
+
+    def peer(sock, address):
+        return address[0] if sock.family in (socket.AF_INET, socket.AF_INET6) else "localhost"
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name), peer))
+        patch.setattr(socket, "getaddrinfo", guarded(socket.getaddrinfo, lambda host, *rest: host))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_set_named(monkeypatch):
+    """What the developer's shell names as data plays no part."""
+    monkeypatch.delenv("ANIMEGAN_DATA", raising=False)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty current folder, so that `data/` is made there and not in the project."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory):
+    """A folder of twelve drawn faces. To be read only."""
+    return drawn.write(tmp_path_factory.mktemp("faces") / "drawn", count=12, workers=1)
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory):
+    """A prepared set of 16 random pictures of 16x16. To be read only."""
+    folder, size, count = tmp_path_factory.mktemp("prepared"), 16, 16
+    np.save(folder / "faces.npy", np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
+    (folder / "names.txt").write_text("\n".join(f"{i}.png" for i in range(count)))
+    report = {"source": "noise", "fingerprint": "none", "size": size, "found": count, "unique": count}
+    (folder / "report.json").write_text(json.dumps(report))
+    return preprocess.Prepared(folder)

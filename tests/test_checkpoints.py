@@ -1,0 +1,153 @@
+"""checkpoints: the state of a run becomes a file that survives."""
+
+import os
+import random
+import resource
+import signal
+import time
+
+import pytest
+import torch
+
+from animegan_helpers import checkpoints
+
+
+def state(value=1.0):
+    return {"step": 3, "name": "x", "betas": (0.5, 0.999), "weights": {"a": torch.full((40, 10), value), "b": torch.arange(5)}}
+
+
+def same(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    path = checkpoints.save(state(), tmp_path / "new" / "a.pt")
+    assert same(checkpoints.load(path), state())
+    assert names(tmp_path) == ["a.pt"]
+
+
+def test_a_save_that_fails_leaves_the_earlier_file_and_no_stray(tmp_path, monkeypatch):
+    path = checkpoints.save(state(1.0), tmp_path / "a.pt")
+
+    def fail(state, file):
+        file.write(b"half of")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save(state(2.0), path)
+    assert names(tmp_path) == ["a.pt"] and same(checkpoints.load(path), state(1.0))
+
+
+def test_a_full_disk_leaves_the_earlier_file_and_no_stray(tmp_path):
+    path = checkpoints.save(state(1.0), tmp_path / "a.pt")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        with pytest.raises((OSError, RuntimeError)):
+            checkpoints.save({"large": torch.zeros(1_000_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == ["a.pt"] and same(checkpoints.load(path), state(1.0))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+def test_a_kill_while_saving_leaves_a_whole_file(tmp_path):
+    path = checkpoints.save(state(0.0), tmp_path / "a.pt")
+    for wait in (0.05, 0.08, 0.13):
+        child = os.fork()
+        if not child:
+            try:
+                for value in range(1, 100_000):
+                    checkpoints.save(state(float(value)), path)
+            finally:
+                os._exit(1)
+        time.sleep(wait)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        loaded = checkpoints.load(path)
+        assert same(loaded, state(loaded["weights"]["a"][0, 0].item()))
+
+
+def test_a_flipped_bit_is_never_loaded_as_something_else(tmp_path):
+    path = checkpoints.save(state(), tmp_path / "a.pt")
+    raw, found = path.read_bytes(), 0
+    for position in random.Random(0).sample(range(len(raw)), 60):
+        damaged = bytearray(raw)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            loaded = checkpoints.load(path)
+        except checkpoints.CheckpointError as error:
+            assert "a.pt" in str(error)
+            found += 1
+        else:
+            assert same(loaded, state()), f"bit flipped at byte {position}"
+    assert found > 20
+
+
+@pytest.mark.parametrize("content", [b"", b"I am a text\n" * 50, b"PK\x03\x04"])
+def test_what_is_no_checkpoint_is_named(tmp_path, content):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(checkpoints.CheckpointError, match="a.pt .*delete it"):
+        checkpoints.load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_cut_file_is_named(tmp_path, share):
+    path = checkpoints.save(state(), tmp_path / "a.pt")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(checkpoints.CheckpointError, match="a.pt"):
+        checkpoints.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(checkpoints.CheckpointError, match="a.pt does not exist"):
+        checkpoints.load(tmp_path / "a.pt")
+
+
+class Attack:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker,)
+
+
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path):
+    marker = str(tmp_path / "marker")
+    torch.save({"weights": Attack(marker)}, tmp_path / "a.pt")
+    with pytest.raises(checkpoints.CheckpointError, match="a.pt"):
+        checkpoints.load(tmp_path / "a.pt")
+    assert not os.path.exists(marker)
+    torch.load(tmp_path / "a.pt", weights_only=False)
+    assert os.path.exists(marker), "the attack itself works"
+
+
+def test_the_newest_is_taken_and_a_damaged_one_falls_back_with_a_warning(tmp_path):
+    for step in (8, 1000, 99):
+        checkpoints.save({"step": step}, checkpoints.at_step(tmp_path, step))
+    assert checkpoints.newest(tmp_path) == {"step": 1000}
+    checkpoints.at_step(tmp_path, 1000).write_bytes(b"cut")
+    with pytest.warns(UserWarning, match="step_00001000.pt"):
+        assert checkpoints.newest(tmp_path) == {"step": 99}
+
+
+def test_a_folder_without_a_good_checkpoint_is_named(tmp_path):
+    with pytest.raises(checkpoints.CheckpointError, match=tmp_path.name):
+        checkpoints.newest(tmp_path)
+
+
+def test_the_last_three_are_kept(tmp_path):
+    for step in (1, 2, 30, 4, 500):
+        checkpoints.save({}, checkpoints.at_step(tmp_path, step))
+    checkpoints.prune(tmp_path)
+    assert names(tmp_path) == ["step_00000004.pt", "step_00000030.pt", "step_00000500.pt"]
