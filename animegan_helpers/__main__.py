@@ -30,7 +30,10 @@ def prepare(args):
 def train(args):
     machine = device.pick()
     changes = {"width": args.width, "z_dim": args.z_dim, "batch": args.batch, "size": args.size}
-    recipe = recipes.get(args.recipe, gpu=machine.device.type == "cuda", **changes)
+    if args.resume and args.recipe is None:  # the run knows its own
+        recipe = training.read_recipe(args.run).changed(**changes)
+    else:
+        recipe = recipes.get(args.recipe or "default", gpu=machine.device.type == "cuda", **changes)
     if not args.resume:
         training.refuse_old_run(args.run)  # before the data is prepared, which may take long
     faces = preprocess.ready(args.data, recipe.size)
@@ -64,6 +67,12 @@ def show_recipes(args):
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
     return int(text)
 
 
@@ -104,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
         "draw", draw, "draw anime faces by code: a folder of PNGs and labels.csv, the same ones for the same seed"
     )
     add("--count", type=positive, default=4096, help="how many faces")
-    add("--seed", type=int, default=0, help="which faces")
+    add("--seed", type=natural, default=0, help="which faces")
     add("--size", type=positive, default=64, help="pixels along each side")
     add("--out", type=Path, default=Path("data/drawn"), help="the folder to make")
 
@@ -117,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
 
     add = command("train", train, "train a generator and a discriminator against each other")
     add("--data", help="a folder, a zip, a prepared set, or 'drawn' (default: $ANIMEGAN_DATA, or else 'drawn')")
-    add("--recipe", default="default", help="its name; 'recipes' lists them")
+    add("--recipe", help="its name; 'recipes' lists them (default: 'default', or with --resume the run's own)")
     length = commands.choices["train"].add_mutually_exclusive_group()
     length.add_argument(
         "--minutes", type=minutes, help="train this long in all; without any of the three, as the recipe says"
@@ -125,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     length.add_argument("--epochs", type=positive, help="go through the pictures this often in all")
     length.add_argument("--steps", type=positive, help="train this many steps in all")
     add("--run", type=Path, required=True, help="the run's folder, such as data/runs/first")
-    add("--seed", type=int, default=0, help="of weights, order and noise: same seed, same faces")
+    add("--seed", type=natural, default=0, help="of weights, order and noise: same seed, same faces")
     add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
     for name, text in [
         ("width", "channels of the widest picture"),
@@ -138,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     add = command("sample", sample, "draw new faces with a trained generator")
     add("--run", type=Path, required=True, help="the folder of a finished run")
     add("--count", type=positive, default=64, help="how many faces")
-    add("--seed", type=int, default=0, help="which faces")
+    add("--seed", type=natural, default=0, help="which faces")
     add("--out", type=Path, default=Path("faces.png"), help="the picture to write")
 
     command("recipes", show_recipes, "list the recipes: every number of a run under a name")

@@ -64,7 +64,7 @@ def _compare(mine: dict, theirs: dict, when: str) -> None:
 
 def same_answers(yours, packages, *given) -> None:
     """Call both functions with the same; compare what they give. Raises AssertionError that says how they differ."""
-    mine, theirs = (torch.as_tensor(np.asarray(function(*given))) for function in (yours, packages))
+    mine, theirs = (torch.as_tensor(np.array(function(*given))) for function in (yours, packages))
     assert mine.dtype == theirs.dtype, f"yours gives {mine.dtype}, the package's {theirs.dtype}"
     _compare({"the answer": mine.float()}, {"the answer": theirs.float()}, "called with the same")
     print(f"Your {packages.__name__} is the package's: the same answers, of shape {tuple(mine.shape)}.")
@@ -82,17 +82,19 @@ def exercise(yours, truth, hint: str, on: tuple = ()) -> None:
     truth = truth(*on) if callable(truth) else truth
     try:
         answer = yours(*on) if callable(yours) else yours
-        right = _equal(answer, truth)
+        right, told = _equal(answer, truth), _short(answer)
     except Exception as error:
         print(f"Not yet: yours stopped with {type(error).__name__}: {error}. Hint: {hint}")
         return
-    print("Right." if right else f"Not yet: yours is {_short(answer)}. Hint: {hint}")
+    print("Right." if right else f"Not yet: yours is {told}. Hint: {hint}")
 
 
 def _equal(answer, truth) -> bool:
     if isinstance(truth, (str, bool)) or truth is None:
         return type(answer) is type(truth) and answer == truth
     answer, truth = torch.as_tensor(answer), torch.as_tensor(truth)
+    if not truth.is_floating_point():  # what can be counted is right or wrong, not nearly right
+        return torch.equal(answer, truth.to(answer.dtype)) and not answer.is_complex()
     return answer.shape == truth.shape and torch.allclose(answer.double(), truth.double(), rtol=1e-2, atol=1e-4)
 
 

@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -40,10 +41,10 @@ def get(source: str | Path | None = None, out: str | Path | None = None) -> Path
 
 def choose(source: str | Path | None) -> Path:
     """Get a source and keep it as the one that all pages use; None goes back to the drawn faces. -> its folder."""
-    kept = data_folder() / "chosen.txt"
+    folder = get(source or "drawn")
+    kept = _made(data_folder()) / "chosen.txt"
     kept.unlink(missing_ok=True)
-    folder = get(source)
-    if source is not None:
+    if source:
         kept.write_text(str(folder.resolve()), encoding="utf-8")
     return folder
 
@@ -68,11 +69,12 @@ def unpack(archive: Path, out: Path) -> Path:
         if not entries:
             raise ValueError(f"{archive} holds no pictures ({', '.join(ENDINGS)})")
         if len(entries) > MOST_PICTURES or size > min(MOST_BYTES, shutil.disk_usage(part).free):
-            raise ValueError(
-                f"{archive} would unpack to {len(entries):,} files, {size / 2**30:.1f} GB: too much here"
-            )
-        for entry in tqdm(entries, desc=f"unpacking {archive.name}", unit="file"):
-            opened.extract(entry, part)
+            raise ValueError(f"{archive} would unpack to {len(entries):,} files, {size / 2**30:.1f} GB: too much here")
+        try:
+            for entry in tqdm(entries, desc=f"unpacking {archive.name}", unit="file"):
+                opened.extract(entry, part)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise ValueError(f"{archive} can't be unpacked ({entry.filename}: {error}): download it again") from error
         manifest = {"source": archive.name, "sha256": digest, "count": len(entries), "bytes": size}
         Path(part, "manifest.json").write_text(json.dumps(manifest, indent=1))
         if out.exists():
@@ -91,8 +93,11 @@ def _wanted(entry: zipfile.ZipInfo) -> bool:
 
 
 def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _made(folder: Path) -> Path:

@@ -181,7 +181,7 @@ class _Pen:
 
     def __init__(self, face, size):
         self.face = face
-        self.pixels = size * max(3, math.ceil(256 / size))
+        self.pixels = size * max(3, math.ceil(192 / size))
         self.unit = self.pixels / 64
         self.image = Image.new("RGB", (self.pixels, self.pixels))
         self.canvas = ImageDraw.Draw(self.image)

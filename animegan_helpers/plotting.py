@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +84,10 @@ def sheets(run, count: int = 6) -> tuple[list[Image.Image], list[int]]:
     paths = sorted((Path(run) / "grids").glob("step_*.png"))
     if not paths:
         raise FileNotFoundError(f"{run} has no grids: it is not a run's folder, or it has not begun")
-    wanted = np.geomspace(1, len(paths), min(count, len(paths))).round().astype(int) - 1
-    chosen = [paths[i] for i in dict.fromkeys(wanted)]
+    count = min(count, len(paths))
+    wanted = np.geomspace(1, len(paths), count).round().astype(int) - 1
+    wanted = np.maximum.accumulate(wanted - np.arange(count)) + np.arange(count)  # each later than the one before
+    chosen = [paths[i] for i in wanted]
     return [Image.open(path).convert("RGB") for path in chosen], [int(path.stem.split("_")[1]) for path in chosen]
 
 
@@ -147,6 +148,7 @@ def _curves(history, curves, ylabel, caption, alt, limits=None) -> Figure:
         axes.plot(steps, values, color=colour, alpha=0.2, linewidth=0.6)
         axes.plot(steps[window - 1 :], smooth, color=colour, linewidth=1.8, label=label, linestyle=("-", "--")[i])
     axes.set(xlabel="step", ylabel=ylabel, ylim=limits)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return from_matplotlib(canvas, caption, alt)
@@ -160,11 +162,13 @@ def from_matplotlib(canvas, caption: str, alt: str = "") -> Figure:
 
 
 def _with_caption(image: Image.Image, caption: str) -> Image.Image:
-    font, line = ImageFont.load_default(14), 19
-    width = max(image.width, 420)
-    letters = int((width - 8) / font.getlength("abcdefghijklmnopqrstuvwxyz ") * 27)
-    lines = textwrap.wrap(caption, letters)
-    page = Image.new("RGB", (width, image.height + 10 + line * len(lines)), "white")
+    font, line, width = ImageFont.load_default(14), 19, max(image.width, 420)
+    lines = [""]
+    for word in caption.split():
+        if font.getlength(f"{lines[-1]} {word}") > width - 8:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    page = Image.new("RGB", (width, image.height + (10 + line * len(lines) if caption else 0)), "white")
     page.paste(image, (0, 0))
     draw = ImageDraw.Draw(page)
     for i, text in enumerate(lines):

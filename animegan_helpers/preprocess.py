@@ -30,6 +30,8 @@ def find_pictures(folder) -> list[Path]:
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Any picture -> RGB, upright, with white where it was transparent."""
     picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255 instead of scaling them
+        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 
+from .layers import halvings
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -23,7 +25,7 @@ class Recipe:
     lr_g: float = 2e-4
     lr_d: float = 2e-4
     betas: tuple = (0.5, 0.999)
-    ema: float = 0.0  # 0: no moving average of G
+    ema: float = 0.0  # what G's moving average keeps of itself each step, at most; 0: no average
     g_activation: str = "relu"
     d_norm: str = "batch"
     d_norm_first: bool = False
@@ -31,6 +33,7 @@ class Recipe:
     flip: bool = False
 
     def __post_init__(self):
+        halvings(self.size)
         for name in ("width", "z_dim", "batch", "r1_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more")
@@ -47,6 +50,10 @@ class Recipe:
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}: it must be 0 (none) or below 1")
 
+    def changed(self, **changes) -> "Recipe":
+        """-> the recipe with some of its numbers changed; None leaves one as it is."""
+        return replace(self, **{key: value for key, value in changes.items() if value is not None})
+
 
 RECIPES = {
     recipe.name: recipe
@@ -54,8 +61,8 @@ RECIPES = {
         Recipe(
             "default",
             "ours, for two CPU cores: relativistic pairing with R1, no batch norm in D, averaged G",
-            width=16, batch=32, steps=2500, loss="relativistic", r1=2.0, r1_every=8, lr_g=5e-4, lr_d=5e-4,
-            betas=(0.0, 0.99), ema=0.99, d_norm="none", d_start="he",
+            width=16, batch=32, steps=2500, loss="relativistic", r1=2.0, r1_every=8, lr_g=2e-3, lr_d=2e-3,
+            betas=(0.0, 0.99), ema=0.999, d_norm="none", d_start="he",
         ),
         Recipe(
             "default-gpu",
@@ -86,8 +93,7 @@ def get(name: str, gpu: bool = False, **changes) -> Recipe:
     """-> the recipe of that name, with some of its numbers changed; "default" has sizes of its own on a GPU."""
     if name not in RECIPES:
         raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(RECIPES)}")
-    recipe = RECIPES["default-gpu" if gpu and name == "default" else name]
-    return replace(recipe, **{key: value for key, value in changes.items() if value is not None})
+    return RECIPES["default-gpu" if gpu and name == "default" else name].changed(**changes)
 
 
 def to_json(recipe: Recipe) -> dict:
@@ -100,4 +106,7 @@ def from_json(data: dict) -> Recipe:
     names = {field.name for field in fields(Recipe)}
     if not isinstance(data, dict) or set(data) - names or not {"name", "about"} <= set(data):
         raise ValueError("this is not a recipe")
-    return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+    try:
+        return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+    except TypeError as error:
+        raise ValueError(f"this is not a recipe: {error}") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm import tqdm
 
 from . import checkpoints, plotting, preprocess, recipes
@@ -19,7 +19,7 @@ from .discriminator import Discriminator
 from .generator import Generator
 
 # What a seed is used for: each use has random numbers of its own, so that none disturbs another.
-WEIGHTS, NOISE, LABELS, FLIPS, FIXED = range(1, 6)
+WEIGHTS, NOISE, LABELS, FLIPS, FIXED, STATISTICS = range(1, 7)
 
 
 class BCE:
@@ -103,6 +103,15 @@ def train_step(G, D, opt_g, opt_d, real, z, loss=None, r1=0.0, generator=None):
     return loss_d.detach(), loss_g.detach(), *loss.scores(real_logits.detach(), fake_logits.detach())
 
 
+def last_tenth(decay: float):
+    """-> how `AveragedModel` moves the average: it spans the last tenth of the run, at most 1 / (1 - decay) steps."""
+
+    def move(averaged, current, count):
+        torch._foreach_lerp_(averaged, current, max(1 - decay, 10 / (10 + int(count))))
+
+    return move
+
+
 class Game:
     """All that changes while training: both networks, G's moving average, both optimisers, step and seconds."""
 
@@ -114,16 +123,22 @@ class Game:
             self.D = Discriminator(recipe.width, recipe.size, recipe.d_norm, recipe.d_norm_first, recipe.d_start)
         for net in (self.G, self.D):
             net.to(self.device, memory_format=torch.channels_last)
-        self.averaged = AveragedModel(self.G, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema)) if recipe.ema else None
+        self.averaged = AveragedModel(self.G, multi_avg_fn=last_tenth(recipe.ema)) if recipe.ema else None
         fused = {"fused": self.device.type in ("cpu", "cuda")}
         self.opt_g = torch.optim.Adam(self.G.parameters(), recipe.lr_g, recipe.betas, **fused)
         self.opt_d = torch.optim.Adam(self.D.parameters(), recipe.lr_d, recipe.betas, **fused)
         self.loss = Relativistic() if recipe.loss == "relativistic" else BCE(recipe.real_labels, recipe.fake_labels)
 
-    @property
-    def best_g(self):
-        """The generator to draw with: the moving average, where the recipe has one."""
-        return self.averaged.module if self.averaged else self.G
+    def best_g(self) -> Generator:
+        """-> the generator to draw with: the moving average, where the recipe has one.
+
+        Averaged weights have other batch-norm statistics than the live ones: they are measured afresh.
+        """
+        if not self.averaged:
+            return self.G
+        codes = torch.randn(4, 64, self.recipe.z_dim, generator=generator(self.seed, STATISTICS))
+        update_bn(codes.to(self.device), self.averaged.module)
+        return self.averaged.module
 
     def play(self, pixels) -> dict:
         """One step on a batch of (N, H, W, 3) uint8 faces -> its numbers. Its noise depends on (seed, step) alone."""
@@ -147,7 +162,7 @@ class Game:
 
     def fixed_faces(self, count: int = 64) -> torch.Tensor:
         """-> (count, 3, H, W) faces of the same codes at every step: the frames of the film."""
-        return sample(self.best_g, count, self.seed, FIXED)
+        return sample(self.best_g(), count, self.seed, FIXED)
 
     def state(self) -> dict:
         """-> everything, for `checkpoints.save`."""
@@ -161,14 +176,19 @@ class Game:
         }
 
     def restore(self, state: dict) -> None:
-        """Everything back. Raises CheckpointError if it comes from another recipe or seed."""
-        if recipes.from_json(state["recipe"]) != self.recipe or state["seed"] != self.seed:
-            raise checkpoints.CheckpointError(
-                "the checkpoint comes from another recipe or seed: resume with the same ones"
-            )
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.step, self.seconds = state["step"], state["seconds"]
+        """Everything back. Raises CheckpointError if it comes from another recipe or seed, or is not whole."""
+        try:
+            then, seed = recipes.from_json(state["recipe"]), state["seed"]
+            if (then, seed) != (self.recipe, self.seed):
+                begun = f"the run was begun with another recipe or seed ({then}, seed {seed})"
+                raise checkpoints.CheckpointError(f"{begun}: resume with the same")
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            self.step, self.seconds = state["step"], state["seconds"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, checkpoints.CheckpointError):
+                raise
+            raise checkpoints.CheckpointError(f"the checkpoint is of another kind ({error!r}): train again") from error
 
     def _parts(self) -> dict:
         parts = {"G": self.G, "D": self.D, "opt_g": self.opt_g, "opt_d": self.opt_d}
@@ -201,74 +221,86 @@ def train(
     ends after the step at hand and saves. `watch(game, history)` is called after each step, lastly with `done=True`.
     Raises FileExistsError if the run exists and `resume` is not asked for.
     """
-    run, per_epoch = Path(run), len(faces) // recipe.batch
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes is {minutes}: it must be above 0")
     game = Game(recipe, seed, device)
     if resume:
-        game.restore(checkpoints.newest(run))
+        state = checkpoints.newest(run)
+        if state.get("pictures") != len(faces):
+            raise checkpoints.CheckpointError(
+                f"{run} was begun with {state.get('pictures')} pictures, not {len(faces)}: resume with the same data"
+            )
+        game.restore(state)
     else:
         refuse_old_run(run)
-    order = preprocess.batches(faces, recipe.batch, seed, game.step)  # checks the number of pictures, too
+    batches = preprocess.batches(faces, recipe.batch, seed, game.step)  # checks the number of pictures, too
+    per_epoch = len(batches)
     if minutes is None:
         steps = steps or (epochs or recipe.epochs) * per_epoch or recipe.steps
-    goal = {"steps": steps or math.inf, "seconds": 60 * (minutes or math.inf)}
-    (run / "grids").mkdir(parents=True, exist_ok=True)
-    (run / "recipe.json").write_text(json.dumps(recipes.to_json(recipe), indent=1), encoding="utf-8")
-    history = _cut_history(run, game.step)
-    _run_loop(game, order, run, history, goal, per_epoch, watch)
-    checkpoints.save(game.best_g.state_dict(), run / "G.pth")
-    checkpoints.save(game.D.state_dict(), run / "D.pth")
-    return game
-
-
-def _run_loop(game, order, run, history, goal, per_epoch, watch):
-    def save():
-        plotting.grid(game.fixed_faces(), 8).save(run / "grids" / f"step_{game.step:08d}.png")
-        with open(run / "history.jsonl", "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in history[save.written :])
-        save.written, save.seconds, save.step = len(history), game.seconds, game.step
-        checkpoints.save(game.state(), checkpoints.at_step(run, game.step))
-        checkpoints.prune(run)
-
-    save.written, save.step, save.seconds = len(history), game.step, game.seconds
-    by_steps = goal["steps"] < math.inf
-    total = goal["steps"] if by_steps else goal["seconds"]
-    unit = "step" if by_steps else "s"
-    bar = tqdm(
-        total=total, initial=game.step if by_steps else round(game.seconds), unit=unit, desc=run.name, mininterval=1
-    )
+        total, done, unit = steps, lambda: game.step, "step"
+    else:
+        total, done, unit = 60 * minutes, lambda: game.seconds, "s"
+    folder = RunFolder(run, game, len(faces))
+    bar = tqdm(total=total, initial=round(done()), unit=unit, desc=folder.path.name, mininterval=1)
     start = time.perf_counter() - game.seconds
     with stop_asked() as stop, bar:
         if not game.step:
-            save()
-        for pixels in order:
-            if game.step >= goal["steps"] or game.seconds >= goal["seconds"] or stop.is_set():
+            folder.save()
+        for pixels in batches:
+            if done() >= total or stop.is_set():
                 break
-            history.append(game.play(pixels))
+            row = game.play(pixels)
             game.seconds = time.perf_counter() - start
-            row = history[-1]
-            bar.update(1 if by_steps else min(total, round(game.seconds)) - bar.n)
+            folder.history.append(row)
+            bar.update(min(total, round(done())) - bar.n)
             bar.set_postfix(step=game.step, D=f"{row['loss_d']:.2f}", G=f"{row['loss_g']:.2f}", refresh=False)
             if watch:
-                watch(game, history)
-            if (
-                game.step % per_epoch == 0
-                or game.step < per_epoch
-                and (game.step & (game.step - 1)) == 0
-                and game.step >= 16
-            ):
-                save()
-        if save.step != game.step:
-            save()
-        if watch and history:
-            watch(game, history, done=True)
+                watch(game, folder.history)
+            early = (
+                16 <= game.step < per_epoch and game.step.bit_count() == 1
+            )  # the film's first frames: 16, 32, 64 ...
+            if early or game.step % per_epoch == 0 or game.seconds - folder.saved_at > 120:
+                folder.save()
+        folder.finish()
+        if watch and folder.history:
+            watch(game, folder.history, done=True)
+    return game
 
 
-def _cut_history(run: Path, step: int) -> list[dict]:
-    """The rows up to `step`; later ones, from steps that were lost, are cut off the file too."""
-    path = run / "history.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:step]] if step else []
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return rows
+class RunFolder:
+    """The folder of a run: what is kept of a game, and where. Rows of steps that were lost are cut off its history."""
+
+    def __init__(self, path, game: Game, pictures: int):
+        self.path, self.game, self.pictures, self.saved_at = Path(path), game, pictures, game.seconds
+        (self.path / "grids").mkdir(parents=True, exist_ok=True)
+        text = json.dumps(recipes.to_json(game.recipe), indent=1)
+        (self.path / "recipe.json").write_text(text, encoding="utf-8")
+        file = self.path / "history.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)[: game.step] if game.step else []
+        file.write_text("".join(lines), encoding="utf-8")
+        self.history, self.written = [json.loads(line) for line in lines], len(lines)
+
+    def save(self) -> None:
+        """A sheet of 64 faces, the new rows of the history, a checkpoint; nothing of a game that is not finite."""
+        game = self.game
+        for name in ("G", "D"):
+            if not all(weight.isfinite().all() for weight in getattr(game, name).parameters()):
+                raise FloatingPointError(
+                    f"{name}'s weights are not finite at step {game.step}: try a lower learning rate"
+                )
+        plotting.grid(game.fixed_faces(), 8).save(self.path / "grids" / f"step_{game.step:08d}.png")
+        with open(self.path / "history.jsonl", "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in self.history[self.written :])
+        self.written, self.saved_at = len(self.history), game.seconds
+        checkpoints.save(game.state() | {"pictures": self.pictures}, checkpoints.at_step(self.path, game.step))
+        checkpoints.prune(self.path)
+
+    def finish(self) -> None:
+        """The last state, and both networks as files of their own: G.pth (the one to draw with) and D.pth."""
+        if not checkpoints.at_step(self.path, self.game.step).exists():
+            self.save()
+        checkpoints.save(self.game.best_g().state_dict(), self.path / "G.pth")
+        checkpoints.save(self.game.D.state_dict(), self.path / "D.pth")
 
 
 @contextmanager
@@ -305,13 +337,19 @@ def new_run(folder, name: str) -> Path:
     return run
 
 
-def load_generator(run) -> Generator:
-    """A run's folder -> its generator, in eval mode. Raises CheckpointError if it is not a run's folder."""
-    run = Path(run)
+def read_recipe(run) -> recipes.Recipe:
+    """A run's folder -> its recipe. Raises CheckpointError if it is not a run's folder."""
     try:
-        recipe = recipes.from_json(json.loads((run / "recipe.json").read_text(encoding="utf-8")))
+        return recipes.from_json(json.loads((Path(run) / "recipe.json").read_text(encoding="utf-8")))
     except (OSError, ValueError):
         raise checkpoints.CheckpointError(f"{run} is not a run's folder: it has no readable recipe.json") from None
-    G = make_generator(recipe)
-    G.load_state_dict(checkpoints.load(run / "G.pth"))
+
+
+def load_generator(run) -> Generator:
+    """A run's folder -> its generator, in eval mode. Raises CheckpointError if it is not a finished run's folder."""
+    G, weights = make_generator(read_recipe(run)), checkpoints.load(Path(run) / "G.pth")
+    try:
+        G.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise checkpoints.CheckpointError(f"{run}/G.pth does not fit {run}/recipe.json: train again") from error
     return G.eval()

@@ -13,7 +13,12 @@ from animegan_helpers import checkpoints
 
 
 def state(value=1.0):
-    return {"step": 3, "name": "x", "betas": (0.5, 0.999), "weights": {"a": torch.full((40, 10), value), "b": torch.arange(5)}}
+    return {
+        "step": 3,
+        "name": "x",
+        "betas": (0.5, 0.999),
+        "weights": {"a": torch.full((40, 10), value), "b": torch.arange(5)},
+    }
 
 
 def same(one, other):

@@ -51,7 +51,7 @@ def test_the_packages_networks_are_their_own_twins():
 
 @pytest.mark.parametrize("drift, where", [
     ({"slope": 0.1}, "answers"), ({"std": 0.2}, "start weights"), ({"norm": False}, "weight tensors"),
-    ({"bias": True}, "weight tensors"), ({"kernel": 3}, "shape"),
+    ({"bias": True}, "weight tensors"), ({"kernel": 3}, "start weights"),
 ])  # fmt: skip
 def test_a_network_that_differs_is_found_and_the_difference_named(drift, where):
     with pytest.raises(AssertionError, match=where):
@@ -93,11 +93,24 @@ def test_a_step_made_by_hand_is_the_packages(capsys):
 
 
 @pytest.mark.parametrize("drift", [
-    {"real_label": 0.0, "fake_label": 1.0}, {"real_label": 0.9}, {"d_zero": False}, {"g_zero": False}, {"g_turn": False},
+    {"real_label": 0.0, "fake_label": 1.0}, {"real_label": 0.9}, {"d_zero": False}, {"g_zero": False},
+    {"g_turn": False},
 ])  # fmt: skip
 def test_a_step_that_differs_is_found(drift):
     with pytest.raises(AssertionError, match="three steps"):
         checks.same_steps(step_by_hand(**drift), training.train_step)
+
+
+def test_functions_give_the_same_answers_or_are_told_apart(capsys):
+    def double(x):
+        return 2 * x
+
+    given = np.arange(6)
+    checks.same_answers(lambda x: x + x, double, given)
+    assert "the same answers, of shape (6,)" in capsys.readouterr().out
+    for wrong, why in ((lambda x: 3 * x, "differs"), (lambda x: 2.0 * x, "float64"), (lambda x: x[:2], "shape")):
+        with pytest.raises(AssertionError, match=why):
+            checks.same_answers(wrong, double, given)
 
 
 # ---- exercises ----
@@ -112,8 +125,8 @@ def verdict(capsys, *arguments):
 
 
 @pytest.mark.parametrize("yours, truth", [
-    (5, 5), (5.0, 5), (0.6931, 0.693147), ((4, 3, 64, 64), torch.Size([4, 3, 64, 64])), ([1, 2], (1, 2)), ("relu", "relu"),
-    (True, True), (None, None), (torch.ones(2), torch.ones(2)), (np.float32(2), 2), (lambda: 7, 7),
+    (5, 5), (5.0, 5), (0.6931, 0.693147), ((4, 3, 64, 64), torch.Size([4, 3, 64, 64])), ([1, 2], (1, 2)),
+    ("relu", "relu"), (True, True), (None, None), (torch.ones(2), torch.ones(2)), (np.float32(2), 2), (lambda: 7, 7),
 ])  # fmt: skip
 def test_a_right_answer_is_right(capsys, yours, truth):
     assert verdict(capsys, yours, truth, "think again")
@@ -127,8 +140,9 @@ def test_functions_are_compared_by_what_they_give(capsys):
 
 @pytest.mark.parametrize("truth", [5, (4, 3, 64, 64), "relu", True, None, torch.ones(3)], ids=str)
 @pytest.mark.parametrize("yours", [
-    ..., 4, float("nan"), "", "5", (), [], {}, object(), (4, 3, 64), (4, 3, 64, 65), torch.ones(2), torch.ones(0), False,
-    lambda: 1 / 0, lambda: ..., lambda x, y: x, nn.Linear, b"bytes", [[1], [2, 3]], 1j, "x" * 500, torch.ones(3, 3),
+    ..., 4, float("nan"), "", "5", (), [], {}, object(), (4, 3, 64), (4, 3, 64, 65), torch.ones(2), torch.ones(0),
+    False, lambda: 1 / 0, lambda: ..., lambda x, y: x, nn.Linear, b"bytes", [[1], [2, 3]], 1j, "x" * 500,
+    torch.ones(3, 3),
 ], ids=lambda yours: repr(yours)[:20])  # fmt: skip
 def test_a_wrong_answer_is_not_yet_and_never_raises(capsys, yours, truth):
     assert not verdict(capsys, yours, truth, "think again")

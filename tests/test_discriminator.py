@@ -49,7 +49,9 @@ def test_start_weights_are_the_papers():
     assert scales.mean().item() == pytest.approx(1, abs=3e-3) and scales.std().item() == pytest.approx(0.02, rel=0.1)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 60}, {"size": 8}, {"size": 0}, {"width": 0}, {"width": -3}, {"norm": "layer"}])
+@pytest.mark.parametrize(
+    "wrong", [{"size": 60}, {"size": 8}, {"size": 0}, {"width": 0}, {"width": -3}, {"norm": "layer"}]
+)
 def test_what_cannot_work_is_named(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         Discriminator(**wrong)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import stat
 import zipfile
 
@@ -40,7 +41,9 @@ def test_a_folder_is_taken_as_it_is(drawn_folder):
 
 
 def test_a_zip_is_unpacked_under_data_with_a_manifest(home):
-    archive = zipped(home / "set.zip", {"a.png": png(1), "deep/er/b.JPG": png(2), "notes.txt": b"no", "labels.csv": b"x"})
+    archive = zipped(
+        home / "set.zip", {"a.png": png(1), "deep/er/b.JPG": png(2), "notes.txt": b"no", "labels.csv": b"x"}
+    )
     out = download.get(archive)
     assert out == home / "data" / "set"
     assert files(out) == ["a.png", "deep/er/b.JPG", "labels.csv", "manifest.json"]
@@ -69,7 +72,15 @@ def test_another_zip_of_that_name_does_not_overwrite_the_first(home):
 
 
 def test_a_hostile_zip_writes_nothing_outside_its_folder_and_no_link(home):
-    names = ["../up.png", "in/../../up2.png", "/root.png", "..\\up3.png", "__MACOSX/._a.png", "run.py", "link.png -> /etc"]
+    names = [
+        "../up.png",
+        "in/../../up2.png",
+        "/root.png",
+        "..\\up3.png",
+        "__MACOSX/._a.png",
+        "run.py",
+        "link.png -> /etc",
+    ]
     archive = zipped(home / "set.zip", {"faces/a.png": png()} | {name: b"/etc/passwd" for name in names})
     out = download.unpack(archive, home / "in" / "out")
     assert files(home) == ["in/out/faces/a.png", "in/out/manifest.json", "set.zip"]
@@ -144,3 +155,17 @@ def test_drawn_faces_are_the_default_and_drawn_once(home, monkeypatch):
     assert download.get() == download.get("drawn") == home / "data" / "drawn"
     assert asked == [4096]
     assert len(drawn.read_labels(home / "data" / "drawn")) == 2
+
+
+def test_a_chosen_set_stays_chosen_until_none_is(drawn_folder, home):
+    assert download.choose(drawn_folder) == drawn_folder
+    assert download.get() == drawn_folder.resolve()
+    shutil.copytree(drawn_folder, home / "data" / "drawn")
+    assert download.choose(None) == download.get() == home / "data" / "drawn"
+
+
+def test_a_chosen_set_that_is_gone_is_named(drawn_folder, home):
+    (home / "data").mkdir()
+    shutil.rmtree(download.choose(shutil.copytree(drawn_folder, home / "mine")))
+    with pytest.raises(FileNotFoundError, match="mine"):
+        download.get()

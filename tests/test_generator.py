@@ -54,7 +54,9 @@ def test_the_activation_can_be_chosen():
     assert [layer.negative_slope for layer in leaky] == [0.2] * 4
 
 
-@pytest.mark.parametrize("name, value", [("size", 60), ("size", 8), ("size", 0), ("width", 0), ("z_dim", -1), ("z_dim", 0)])
+@pytest.mark.parametrize(
+    "name, value", [("size", 60), ("size", 8), ("size", 0), ("width", 0), ("z_dim", -1), ("z_dim", 0)]
+)
 def test_a_size_that_cannot_work_is_named(name, value):
     with pytest.raises(ValueError, match=f"{name}.* {value}\\b"):
         Generator(**{name: value})

@@ -48,15 +48,18 @@ def source_5():
     return G, D
 
 
-def test_sequential_is_the_fifth_sources_pair_layer_by_layer():
-    game = training.Game(recipes.get("sequential"))
+@pytest.fixture(scope="module")
+def game():
+    return training.Game(recipes.get("sequential"))
+
+
+def test_sequential_is_the_fifth_sources_pair_layer_by_layer(game):
     G, D = source_5()
     assert rows(game.G) == rows(G)
     assert rows(game.D) == rows(D)
 
 
-def test_with_the_same_weights_the_fifth_sources_pair_gives_the_same_answers():
-    game = training.Game(recipes.get("sequential"))
+def test_with_the_same_weights_the_fifth_sources_pair_gives_the_same_answers(game):
     theirs_G, theirs_D = source_5()
     for mine, theirs in ((game.G, theirs_G), (game.D, theirs_D)):
         theirs.load_state_dict(dict(zip(theirs.state_dict(), mine.state_dict().values())))
@@ -151,7 +154,8 @@ def test_the_way_to_json_and_back_is_lossless(name):
 
 
 @pytest.mark.parametrize("data", [
-    [], None, "bce", {}, {"name": "x"}, {"name": "x", "about": "y", "colour": 1}, {"name": "x", "about": "y", "width": 0},
+    [], None, "bce", {}, {"name": "x"}, {"name": "x", "about": "y", "colour": 1},
+    {"name": "x", "about": "y", "width": 0},
     {"name": "x", "about": "y", "width": "wide"}, {"name": "x", "about": "y", "real_labels": 1},
 ])  # fmt: skip
 def test_what_is_no_recipe_is_refused(data):

@@ -1,0 +1,218 @@
+"""The same from a shell: python -m animegan_helpers ..."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from animegan_helpers import __main__, drawn, recipes, training
+
+SMALL = ("--width", "4", "--z-dim", "8", "--batch", "4", "--size", "16")
+COMMANDS = ("draw", "prepare", "train", "sample", "recipes")
+
+
+@pytest.fixture
+def shell(capsys, home):
+    """-> a function that runs one command in an empty folder -> its exit code, what it says, and what it complains of.
+
+    Progress bars are not counted as complaints.
+    """
+
+    def run(*words):
+        capsys.readouterr()
+        try:
+            code = __main__.main([str(word) for word in words])
+        except SystemExit as stopped:
+            code = stopped.code
+        told = capsys.readouterr()
+        lines = [line.rpartition("\r")[2] for line in told.err.split("\n")]
+        return code, told.out, [line for line in lines if line.strip() and "%|" not in line]
+
+    return run
+
+
+def outside(*words, folder):
+    """The same in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "animegan_helpers", *words], cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run_folder(faces, tmp_path):
+    """The folder of a run of one step."""
+    recipe = recipes.get("bce", width=4, z_dim=8, batch=4, size=16)
+    training.train(recipe, faces, tmp_path / "a run", steps=1)
+    return tmp_path / "a run"
+
+
+# ---- what works ----
+
+
+def test_from_nothing_to_a_picture_of_faces(shell, home):
+    code, said, complaints = shell("draw", "--count", 8, "--seed", 1, "--size", 32, "--out", "d")
+    assert (code, complaints) == (0, []) and "8 drawn faces" in said
+    assert len(drawn.read_labels("d")) == 8
+
+    train = ("train", "--data", "d", *SMALL[:-1], 32, "--run", "r")
+    code, said, complaints = shell(*train, "--steps", 3)
+    assert (code, complaints) == (0, []) and "8  unique pictures prepared at 32x32" in said and "3 steps" in said
+    with Image.open("r/faces.png") as picture:
+        assert picture.size == (2 * (8 * 34 + 2), 2 * (8 * 34 + 2))
+    with Image.open("r/film.gif") as film:
+        assert film.n_frames == len(os.listdir("r/grids"))
+
+    code, said, complaints = shell("sample", "--run", "r", "--count", 5, "--out", "new/five.png")
+    assert (code, complaints) == (0, []) and str(home / "new" / "five.png") in said
+    with Image.open("new/five.png") as picture:
+        assert picture.size == (2 * (3 * 34 + 2), 2 * (2 * 34 + 2))
+
+    code, said, complaints = shell(*train, "--steps", 5, "--resume")
+    assert (code, complaints) == (0, []) and "5 steps" in said
+
+
+def test_the_same_seed_samples_the_same_faces(shell, run_folder):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert shell("sample", "--run", run_folder, "--count", 4, "--seed", seed, "--out", f"{name}.png")[0] == 0
+    a, b, c = (np.asarray(Image.open(f"{name}.png")) for name in "abc")
+    assert (a == b).all() and (a != c).any()
+
+
+def test_preparing_reports_and_its_folder_can_be_trained_on(shell, drawn_folder):
+    code, said, complaints = shell("prepare", drawn_folder, "--size", 16, "--out", "set")
+    assert (code, complaints) == (0, []) and "12  unique pictures" in said and "(12, 16, 16, 3)" in said
+    assert shell("train", "--data", "set", *SMALL, "--epochs", 1, "--run", "r")[0] == 0
+
+
+def test_minutes_are_a_length_too(shell, faces):
+    code, said, _ = shell("train", "--data", faces.folder, *SMALL, "--minutes", "0.003", "--run", "r")
+    assert code == 0 and "steps in 0.0 minutes" in said
+
+
+def test_recipes_lists_them_all(tmp_path):
+    result = outside("recipes", folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    listed = [line.split()[0] for line in result.stdout.splitlines()[1:]]
+    assert listed == list(recipes.RECIPES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+def test_every_command_has_help(shell, command):
+    code, said, complaints = shell(*command, "--help")
+    assert (code, complaints) == (0, []) and said.startswith("usage: python -m animegan_helpers")
+    assert all(name in said for name in COMMANDS) or command
+
+
+def test_the_example_in_the_help_names_options_that_exist():
+    lines = [line.split()[3:] for line in __main__.EXAMPLE.splitlines() if line.startswith("  python -m")]
+    assert len(lines) >= 3
+    for words in lines:
+        __main__.parser().parse_args(words)
+
+
+def test_the_version_is_told(shell):
+    code, said, _ = shell("--version")
+    assert code == 0 and said.strip() == __main__.__version__
+
+
+# ---- what can't work ----
+
+
+def refused(result, *words):
+    """One line on stderr that holds the words, exit code 2, no traceback."""
+    code, said, complaints = result
+    assert code == 2 and len(complaints) == 1, complaints
+    assert "Traceback" not in complaints[0] and complaints[0].startswith(("animegan_helpers: ", "python -m animegan"))
+    assert all(word in complaints[0] for word in words), complaints[0]
+
+
+@pytest.mark.parametrize("words, told", [
+    (("dance",), "dance"), ((), "command"), (("train",), "--run"), (("draw", "--count", "0"), "0"),
+    (("draw", "--count", "many"), "many"), (("draw", "--count", "-3"), "-3"),
+    (("draw", "--size", "8", "--count", "1", "--out", "d"), "8"),
+    (("sample", "--run", "nowhere"), "nowhere"), (("sample", "--run", "nowhere", "--count", "0"), "0"),
+    (("prepare", "nowhere", "--out", "x"), "nowhere"), (("prepare", "nowhere"), "--out"),
+])  # fmt: skip
+def test_a_bad_command_is_told_in_one_line(shell, home, words, told):
+    refused(shell(*words), told)
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("words, told", [
+    (("--recipe", "stylegan"), "stylegan"), (("--width", "0"), "width is 0"), (("--z-dim", "-1"), "z_dim is -1"),
+    (("--batch", "1"), "batch is 1"), (("--batch", "64"), "16 pictures are fewer"), (("--minutes", "0"), "0 is not"),
+    (("--minutes", "nan"), "nan"), (("--minutes", "-1"), "-1"), (("--minutes", "soon"), "soon"),
+    (("--steps", "0"), "0"), (("--steps", "5", "--minutes", "1"), "not allowed"), (("--epochs", "1.5"), "1.5"),
+    (("--size", "32"), "prepared at 16"), (("--seed", "x"), "x"), (("--seed", "-1"), "seed"),
+    (("--resume",), "first"),
+])  # fmt: skip
+def test_training_with_a_number_that_cannot_work_is_told_in_one_line(shell, home, faces, words, told):
+    length = () if {"--steps", "--minutes", "--epochs"} & set(words) else ("--steps", "1")
+    refused(shell("train", "--data", faces.folder, *SMALL, *length, "--run", "runs/first", *words), told)
+    assert not (home / "runs").exists(), "a run that can't begin leaves no folder"
+
+
+@pytest.mark.parametrize("size", ["0", "60"])
+def test_a_size_that_cannot_work_is_told_before_the_pictures_are_blamed(shell, drawn_folder, size):
+    refused(shell("train", "--data", drawn_folder, "--size", size, "--steps", "1", "--run", "r"), f"size {size}")
+
+
+def test_a_folder_without_pictures_is_told_in_one_line(shell, home):
+    (home / "empty").mkdir()
+    for words in (("train", "--data", "empty", "--run", "r"), ("prepare", "empty", "--out", "x")):
+        refused(shell(*words), "no pictures", "empty")
+
+
+def test_a_text_that_is_called_jpg_is_told_in_one_line(shell, home):
+    (home / "in").mkdir()
+    (home / "in" / "a.jpg").write_text("I am not a picture")
+    for words in (("train", "--data", "in", "--run", "r"), ("prepare", "in", "--out", "x")):
+        refused(shell(*words), "1 of 1 pictures", "a.jpg")
+
+
+def test_a_zip_that_is_none_is_told_in_one_line(shell, home):
+    (home / "set.zip").write_text("I am not a zip")
+    for words in (("train", "--data", "set.zip", "--run", "r"), ("prepare", "set.zip", "--out", "x")):
+        refused(shell(*words), "set.zip is not a zip")
+
+
+def test_a_missing_source_is_told_in_one_line(home, monkeypatch):
+    result = outside("train", "--data", "nowhere", "--run", "r", folder=home)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.count("\n") == 1 and "nowhere: no such folder or zip" in result.stderr
+    assert list(home.iterdir()) == [], "drawn faces do not stand in for it"
+
+
+def test_a_run_that_exists_is_not_overwritten_and_is_told_in_one_line(shell, faces, run_folder):
+    before = sorted((path, path.stat().st_mtime_ns) for path in run_folder.rglob("*"))
+    refused(shell("train", "--data", faces.folder, *SMALL, "--steps", 1, "--run", run_folder), "--resume")
+    assert sorted((path, path.stat().st_mtime_ns) for path in run_folder.rglob("*")) == before
+
+
+def test_a_run_of_another_recipe_is_not_resumed_and_told_in_one_line(shell, faces, run_folder):
+    refused(
+        shell("train", "--data", faces.folder, *SMALL, "--steps", 2, "--run", run_folder, "--resume"), "another recipe"
+    )
+
+
+@pytest.mark.parametrize("damage", ["G.pth", "recipe.json"])
+def test_a_damaged_run_is_told_in_one_line(shell, run_folder, damage):
+    (run_folder / damage).write_text("no")
+    refused(shell("sample", "--run", run_folder), "a run")
+
+
+def test_a_generator_that_does_not_fit_its_recipe_is_told_in_one_line(shell, run_folder):
+    text = (run_folder / "recipe.json").read_text()
+    (run_folder / "recipe.json").write_text(text.replace('"width": 4', '"width": 8'))
+    refused(shell("sample", "--run", run_folder), "a run")
+
+
+def test_drawing_into_a_folder_that_holds_something_is_told_in_one_line(shell, drawn_folder):
+    copy = shutil.copytree(drawn_folder, "mine")
+    refused(shell("draw", "--count", 1, "--out", copy), "mine", "not empty")

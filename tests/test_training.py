@@ -1,0 +1,502 @@
+"""training: the losses, one step, the loop."""
+
+import copy
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from animegan_helpers import checkpoints, plotting, preprocess, recipes, training
+from animegan_helpers.device import generator
+
+SMALL = {"width": 4, "z_dim": 8, "batch": 4, "size": 16}
+OURS = recipes.get("default", **SMALL, r1_every=3)
+PLAIN = recipes.get("bce", **SMALL)
+NOISY = recipes.get("noisy-labels", **SMALL, flip=True, ema=0.9)
+
+
+def play(game, faces, steps):
+    order = iter(preprocess.batches(faces, game.recipe.batch, game.seed, game.step))
+    return [game.play(next(order)) for _ in range(steps)]
+
+
+def step_inputs(seed=0):
+    torch.manual_seed(seed)
+    game = training.Game(PLAIN, seed)
+    return game, torch.rand(4, 3, 16, 16) * 2 - 1, torch.randn(4, 8)
+
+
+def flat(state, path=""):
+    """A nested state -> its leaves by path, tensors as bytes: equal only if all bits are."""
+    if isinstance(state, torch.Tensor):
+        return {path: (str(state.dtype), tuple(state.shape), state.numpy().tobytes())}
+    if isinstance(state, (dict, list, tuple)):
+        pairs = state.items() if isinstance(state, dict) else enumerate(state)
+        return {key: leaf for name, part in pairs for key, leaf in flat(part, f"{path}/{name}").items()}
+    return {path: state}
+
+
+def bits(game):
+    return flat({name: part for name, part in game.state().items() if name != "seconds"})
+
+
+def live(game):
+    """All bits but the average's batch-norm statistics, which are measured when they are needed."""
+    measured = ("running_mean", "running_var", "num_batches_tracked")
+    return {path: leaf for path, leaf in bits(game).items() if "averaged" not in path or not path.endswith(measured)}
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+# ---- losses ----
+
+
+def test_an_undecided_discriminator_costs_2_ln_2_or_ln_2_where_pairs_are_judged():
+    zeros = torch.zeros(8)
+    assert training.BCE().d_loss(zeros, zeros).item() == pytest.approx(2 * math.log(2))
+    assert training.BCE().g_loss(zeros, zeros).item() == pytest.approx(math.log(2))
+    for loss in (training.Relativistic().d_loss, training.Relativistic().g_loss):
+        assert loss(zeros + 3, zeros + 3).item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("loss", [training.BCE(), training.Relativistic()])
+def test_a_discriminator_that_is_right_costs_little_and_pleases_g_little(loss):
+    high, low = torch.full((4,), 9.0), torch.full((4,), -9.0)
+    assert loss.d_loss(high, low) < 0.001 < 8 < loss.d_loss(low, high)
+    assert loss.g_loss(high, low) < 0.001 < 8 < loss.g_loss(low, high)
+
+
+@pytest.mark.parametrize("loss", [training.BCE(), training.Relativistic()])
+def test_scores_are_probabilities_and_a_half_is_undecided(loss):
+    assert [s.item() for s in loss.scores(torch.zeros(4), torch.zeros(4))] == [0.5, 0.5]
+    real, fake = loss.scores(torch.full((4,), 3.0), torch.full((4,), -3.0))
+    assert 0.9 < real <= 1 and 0 <= fake < 0.1
+
+
+def real_label(seed, loss):
+    """The label that was drawn, worked out from what a single real picture costs."""
+    cost = loss.d_loss(torch.tensor([10.0]), torch.tensor([0.0]), torch.Generator().manual_seed(seed)).item()
+    return (math.log1p(math.exp(10)) + math.log(2) - cost) / 10
+
+
+def test_noisy_labels_stay_in_their_range_fill_it_and_are_seeded():
+    loss = training.BCE(real=(0.8, 1.0), fake=(0.0, 0.2))
+    labels = [real_label(seed, loss) for seed in range(100)]
+    assert 0.8 <= min(labels) + 1e-4 and max(labels) <= 1 + 1e-4
+    assert min(labels) < 0.83 and max(labels) > 0.97
+    assert real_label(7, loss) == real_label(7, loss)
+    assert real_label(7, training.BCE()) == pytest.approx(1, abs=1e-4)
+
+
+def test_r1_of_a_linear_discriminator_is_its_squared_weights():
+    D = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 1), nn.Flatten(0))
+    real = torch.randn(5, 3, 4, 4)
+    assert training.r1_penalty(D, real).item() == pytest.approx(D[1].weight.square().sum().item(), rel=1e-5)
+    assert not real.requires_grad, "the caller's pictures are left as they were"
+
+
+# ---- one step ----
+
+
+def g_learns_in_ds_turn(step):
+    """Play a step; -> whether G had gradients when D's turn ended."""
+    game, real, z = step_inputs()
+    seen = []
+    game.opt_d.register_step_post_hook(lambda *_: seen.append(any(p.grad is not None for p in game.G.parameters())))
+    step(game.G, game.D, game.opt_g, game.opt_d, real, z)
+    return seen[0]
+
+
+def test_ds_turn_leaves_gs_gradients_alone():
+    assert not g_learns_in_ds_turn(training.train_step)
+
+
+def test_the_check_above_finds_a_forgotten_detach():
+    def step(G, D, opt_g, opt_d, real, z):
+        training.BCE().d_loss(D(real), D(G(z))).backward()
+        opt_d.step()
+
+    assert g_learns_in_ds_turn(step)
+
+
+def test_gs_turn_leaves_ds_weights_and_gradients_alone_and_thaws_it():
+    game, real, z = step_inputs()
+    seen = []
+    game.opt_d.register_step_post_hook(
+        lambda *_: seen.append([(p.clone(), p.grad.clone()) for p in game.D.parameters()])
+    )
+    training.train_step(game.G, game.D, game.opt_g, game.opt_d, real, z)
+    for (weight, gradient), p in zip(seen[0], game.D.parameters()):
+        assert torch.equal(weight, p) and torch.equal(gradient, p.grad) and p.requires_grad
+
+
+def test_gs_gradients_come_from_its_own_loss_alone():
+    game, real, z = step_inputs()
+    G, D = copy.deepcopy(game.G), copy.deepcopy(game.D)
+    training.train_step(game.G, game.D, game.opt_g, game.opt_d, real, z)
+    fake = G(z)  # the same by hand: D's turn first, then the gradient of G's loss
+    opt_d = torch.optim.Adam(D.parameters(), PLAIN.lr_d, PLAIN.betas)
+    training.BCE().d_loss(D(real), D(fake.detach())).backward()
+    opt_d.step()
+    gradients = torch.autograd.grad(training.BCE().g_loss(D(fake), None), G.parameters())
+    for gradient, p in zip(gradients, game.G.parameters()):
+        assert torch.allclose(gradient, p.grad, rtol=1e-3, atol=1e-7)
+
+
+def test_gradients_do_not_pile_up_from_step_to_step():
+    game, real, z = step_inputs()
+    for net in (game.G, game.D):
+        for p in net.parameters():
+            p.grad = torch.full_like(p, 1e6)
+    training.train_step(game.G, game.D, game.opt_g, game.opt_d, real, z)
+    assert max(p.grad.abs().max() for net in (game.G, game.D) for p in net.parameters()) < 1e3
+
+
+@pytest.mark.parametrize("recipe", [OURS, PLAIN, NOISY])
+def test_fakes_are_made_once_a_step(recipe, faces):
+    game, calls = training.Game(recipe), []
+    game.G.register_forward_hook(lambda *_: calls.append(1))
+    play(game, faces, 3)
+    assert len(calls) == 3
+
+
+def test_the_numbers_of_a_step_have_no_gradients_and_both_networks_move():
+    game, real, z = step_inputs()
+    before = copy.deepcopy([game.G, game.D])
+    numbers = training.train_step(game.G, game.D, game.opt_g, game.opt_d, real, z)
+    assert len(numbers) == 4 and not any(number.requires_grad for number in numbers)
+    for old, new in zip(before, (game.G, game.D)):
+        assert all(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters()))
+
+
+# ---- the game ----
+
+
+def test_a_seed_decides_the_start_and_disturbs_no_other_randomness():
+    before = torch.get_rng_state()
+    one, two, other = training.Game(OURS, 1), training.Game(OURS, 1), training.Game(OURS, 2)
+    assert bits(one) == bits(two)
+    assert not torch.equal(next(one.G.parameters()), next(other.G.parameters()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_average_follows_the_formula(faces):
+    game = training.Game(replace(OURS, ema=0.2))
+    order, expected = iter(preprocess.batches(faces, 4)), None
+    for share in (1, 10 / 11, 10 / 12, 0.8, 0.8):  # 10 / (10 + n), but never less than 1 - ema
+        game.play(next(order))
+        now = [p.detach().clone() for p in game.G.parameters()]
+        expected = now if expected is None else [old + share * (new - old) for old, new in zip(expected, now)]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(game.best_g().parameters(), expected))
+
+
+def test_the_averages_statistics_are_measured_on_its_own_features(faces):
+    game = training.Game(OURS)
+    play(game, faces, 3)
+    best = game.best_g()
+    codes = torch.randn(4, 64, 8, generator=generator(0, training.STATISTICS)).flatten(0, 1)
+    features = best.net[0](codes[:, :, None, None])
+    assert torch.allclose(best.net[1].running_mean, features.mean((0, 2, 3)), atol=1e-5)
+    assert flat(best.state_dict()) == flat(game.best_g().state_dict()), "asking again changes nothing"
+
+
+def test_without_an_average_the_generator_itself_draws():
+    game = training.Game(PLAIN)
+    assert game.best_g() is game.G
+
+
+def test_r1_is_taken_on_its_steps_only(faces, monkeypatch):
+    game, taken = training.Game(OURS), []
+    penalty = training.r1_penalty
+    monkeypatch.setattr(training, "r1_penalty", lambda D, real: taken.append(game.step) or penalty(D, real))
+    play(game, faces, 7)
+    assert taken == [0, 3, 6]
+
+
+@pytest.mark.parametrize("recipe", [OURS, PLAIN])
+def test_previews_touch_neither_statistics_nor_random_numbers(recipe, faces):
+    game = training.Game(recipe)
+    play(game, faces, 1)
+    before, rng = live(game), torch.get_rng_state()
+    first, second = game.fixed_faces(5), game.fixed_faces(5)
+    assert torch.equal(first, second) and first.shape == (5, 3, 16, 16) and not first.requires_grad
+    assert live(game) == before and torch.equal(torch.get_rng_state(), rng)
+    assert game.G.training and game.D.training
+
+
+def test_sampling_depends_on_the_seed_alone():
+    G = training.Game(PLAIN).G
+    assert torch.equal(training.sample(G, 4, 3), training.sample(G, 4, 3))
+    assert not torch.equal(training.sample(G, 4, 3), training.sample(G, 4, 4))
+    assert training.sample(G, 300).shape == (300, 3, 16, 16)
+
+
+# ---- a run ----
+
+
+@pytest.fixture(scope="module")
+def whole(faces, tmp_path_factory):
+    """Uncut runs of ten steps, made once: recipe -> its game and folder."""
+    made = {}
+
+    def run(recipe):
+        if recipe not in made:
+            folder = tmp_path_factory.mktemp("run")
+            made[recipe] = training.train(recipe, faces, folder, steps=10, seed=3), folder
+        return made[recipe]
+
+    return run
+
+
+def test_a_run_leaves_its_recipe_history_grids_checkpoints_and_networks(whole):
+    game, run = whole(OURS)
+    steps = ("00000000", "00000004", "00000008", "00000010")  # an epoch has four
+    assert names(run) == sorted(
+        ["D.pth", "G.pth", "history.jsonl", "recipe.json", *(f"grids/step_{step}.png" for step in steps)]
+        + [f"checkpoints/step_{step}.pt" for step in steps[1:]]  # the last three are kept
+    )
+    assert recipes.from_json(json.loads((run / "recipe.json").read_text())) == OURS
+    with Image.open(run / "grids" / "step_00000010.png") as grid:
+        assert grid.size == (8 * 18 + 2, 8 * 18 + 2)
+
+
+def test_the_history_has_a_finite_row_for_every_step(whole):
+    history = plotting.history(whole(OURS)[1])
+    assert history["step"].tolist() == list(range(1, 11))
+    assert set(history) >= {"loss_d", "loss_g", "score_real", "score_fake"}
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert all(((0 <= history[key]) & (history[key] <= 1)).all() for key in ("score_real", "score_fake"))
+
+
+@pytest.mark.parametrize("recipe", [OURS, PLAIN])
+def test_g_pth_is_the_generator_to_draw_with(recipe, whole):
+    game, run = whole(recipe)
+    G = training.load_generator(run)
+    assert flat(G.state_dict()) == flat(game.best_g().state_dict())
+    assert not G.training and torch.equal(training.sample(G, 4, 1), training.sample(game.best_g(), 4, 1))
+    assert flat(checkpoints.load(run / "D.pth")) == flat(game.D.state_dict())
+
+
+@pytest.mark.parametrize("cut", [1, 4, 7])
+@pytest.mark.parametrize("recipe", [OURS, NOISY, PLAIN], ids=["ours", "noisy", "plain"])
+def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_like_the_uncut_one(recipe, cut, whole, faces, tmp_path):
+    training.train(recipe, faces, tmp_path, steps=cut, seed=3)
+    game = training.train(recipe, faces, tmp_path, steps=10, seed=3, resume=True)
+    uncut, run = whole(recipe)
+    assert bits(game) == bits(uncut)
+    for name in ("history.jsonl", "grids/step_00000010.png"):
+        assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
+    for name in ("G.pth", "D.pth"):
+        assert flat(checkpoints.load(tmp_path / name)) == flat(checkpoints.load(run / name))
+
+
+def test_a_killed_run_goes_on_and_ends_like_the_uncut_one(whole, faces, tmp_path):
+    code = f"""
+import os, signal
+from animegan_helpers import preprocess, recipes, training
+faces = preprocess.Prepared({str(faces.folder)!r})
+training.train(recipes.get("default", **{SMALL}, r1_every=3), faces, {str(tmp_path)!r}, steps=10, seed=3,
+               watch=lambda game, history: game.step == 6 and os.kill(os.getpid(), signal.SIGKILL))"""
+    died = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert died.returncode == -signal.SIGKILL
+    with open(tmp_path / "history.jsonl", "a") as file:
+        file.write('{"step": 5, "loss_d": 99}\n{"step": 6, "lo')  # the kernel's last words, cut
+    game = training.train(OURS, faces, tmp_path, steps=10, seed=3, resume=True)
+    uncut, run = whole(OURS)
+    assert bits(game) == bits(uncut)
+    assert (tmp_path / "history.jsonl").read_bytes() == (run / "history.jsonl").read_bytes()
+
+
+def test_a_damaged_newest_checkpoint_costs_an_epoch_and_changes_nothing(whole, faces, tmp_path):
+    training.train(PLAIN, faces, tmp_path, steps=8, seed=3)
+    checkpoints.at_step(tmp_path, 8).write_bytes(b"cut")
+    with pytest.warns(UserWarning, match="step_00000008"):
+        game = training.train(PLAIN, faces, tmp_path, steps=10, seed=3, resume=True)
+    uncut, run = whole(PLAIN)
+    assert bits(game) == bits(uncut)
+    assert (tmp_path / "history.jsonl").read_bytes() == (run / "history.jsonl").read_bytes()
+
+
+def test_a_finished_run_that_is_resumed_does_nothing(faces, tmp_path):
+    first = training.train(PLAIN, faces, tmp_path, steps=4)
+    files = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    saved = checkpoints.at_step(tmp_path, 4).stat().st_mtime_ns
+    again = training.train(PLAIN, faces, tmp_path, steps=4, resume=True)
+    assert bits(again) == bits(first) and checkpoints.at_step(tmp_path, 4).stat().st_mtime_ns == saved
+    assert {name for name in names(tmp_path) if (tmp_path / name).read_bytes() != files[name]} <= {"G.pth", "D.pth"}
+    assert names(tmp_path) == list(files)
+
+
+@pytest.mark.parametrize("change", [{"recipe": replace(PLAIN, lr_g=1e-3)}, {"recipe": OURS}, {"seed": 4}])
+def test_a_run_is_not_resumed_with_another_recipe_or_seed(change, faces, tmp_path):
+    training.train(PLAIN, faces, tmp_path, steps=1, seed=3)
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    with pytest.raises(checkpoints.CheckpointError, match="another recipe or seed"):
+        training.train(**{"recipe": PLAIN, "faces": faces, "run": tmp_path, "seed": 3} | change, steps=2, resume=True)
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(faces, tmp_path):
+    training.train(PLAIN, faces, tmp_path, steps=1)
+    with pytest.raises(FileExistsError, match="--resume"):
+        training.train(PLAIN, faces, tmp_path, steps=1)
+
+
+def test_new_runs_number_up(tmp_path):
+    for name in ("first", "first-2", "first-3"):
+        assert training.new_run(tmp_path, "first") == tmp_path / name
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+    assert training.new_run(tmp_path, "second") == tmp_path / "second"
+
+
+def test_a_folder_that_holds_no_run_is_named(tmp_path, faces):
+    with pytest.raises(checkpoints.CheckpointError, match=tmp_path.name):
+        training.load_generator(tmp_path)
+    with pytest.raises(checkpoints.CheckpointError, match=tmp_path.name):
+        training.train(PLAIN, faces, tmp_path, steps=1, resume=True)
+
+
+@pytest.mark.parametrize("recipe", ["no json", "[]", '{"name": "x", "about": "y", "width": "wide"}'])
+def test_a_run_whose_recipe_is_damaged_is_named(recipe, tmp_path):
+    (tmp_path / "recipe.json").write_text(recipe)
+    with pytest.raises(checkpoints.CheckpointError, match=tmp_path.name):
+        training.load_generator(tmp_path)
+
+
+def test_a_generator_that_does_not_fit_its_recipe_is_named(faces, tmp_path):
+    training.train(PLAIN, faces, tmp_path, steps=1)
+    (tmp_path / "recipe.json").write_text(json.dumps(recipes.to_json(replace(PLAIN, width=8))))
+    with pytest.raises(checkpoints.CheckpointError, match="G.pth"):
+        training.load_generator(tmp_path)
+
+
+# ---- how long ----
+
+
+def test_epochs_and_the_recipes_own_length_are_counted_in_steps(faces, tmp_path):
+    assert training.train(PLAIN, faces, tmp_path / "a", epochs=2).step == 8
+    assert training.train(replace(PLAIN, steps=3), faces, tmp_path / "b").step == 3
+    assert training.train(replace(PLAIN, steps=0, epochs=1), faces, tmp_path / "c").step == 4
+
+
+def test_minutes_are_the_total_time(faces, tmp_path):
+    first = training.train(PLAIN, faces, tmp_path, minutes=0.005)
+    assert first.step > 0 and 0.3 <= first.seconds < 10
+    again = training.train(PLAIN, faces, tmp_path, minutes=0.005, resume=True)
+    assert (again.step, again.seconds) == (first.step, first.seconds)
+    longer = training.train(PLAIN, faces, tmp_path, minutes=(first.seconds + 0.2) / 60, resume=True)
+    assert longer.step > first.step and longer.seconds >= first.seconds + 0.2
+
+
+def test_no_minutes_are_not_endless_minutes(faces, tmp_path):
+    class Endless(Exception):
+        pass
+
+    def watch(game, history, done=False):
+        if game.step > 20:
+            raise Endless
+
+    try:
+        assert training.train(PLAIN, faces, tmp_path, minutes=0, watch=watch).step == 0
+    except ValueError as error:
+        assert "minutes" in str(error)
+
+
+def test_fewer_pictures_than_a_batch_are_told(faces, tmp_path):
+    with pytest.raises(ValueError, match="16 pictures are fewer than one batch of 32"):
+        training.train(replace(PLAIN, batch=32), faces, tmp_path / "run", steps=1)
+    assert not (tmp_path / "run").exists(), "a run that can't begin leaves no folder"
+
+
+# ---- stopping ----
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_the_step_at_hand_and_saves(number, whole, faces, tmp_path):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+    def watch(game, history, done=False):
+        if game.step == 3 and not done:
+            os.kill(os.getpid(), number)
+
+    game = training.train(OURS, faces, tmp_path, steps=10, seed=3, watch=watch)
+    assert game.step == 3 and flat(checkpoints.newest(tmp_path)) == flat(game.state() | {"pictures": len(faces)})
+    assert (tmp_path / "G.pth").exists() and len(plotting.history(tmp_path)["step"]) == 3
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    resumed = training.train(OURS, faces, tmp_path, steps=10, seed=3, resume=True)
+    assert bits(resumed) == bits(whole(OURS)[0])
+
+
+def test_a_second_signal_does_not_wait(faces, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+
+    def watch(game, history):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(PLAIN, faces, tmp_path, steps=10, watch=watch)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_watch_is_called_after_each_step_and_once_at_the_end(faces, tmp_path):
+    calls = []
+    training.train(
+        PLAIN, faces, tmp_path, steps=3, watch=lambda game, rows, done=False: calls.append((len(rows), done))
+    )
+    assert calls == [(1, False), (2, False), (3, False), (3, True)]
+
+
+# ---- numbers that are none ----
+
+
+class Poisoned(torch.utils.data.Dataset):
+    """Faces of which the sixth batch holds a pixel that is no number."""
+
+    def __init__(self, faces):
+        self.faces, self.count = faces, 0
+
+    def __len__(self):
+        return len(self.faces)
+
+    def __getitems__(self, rows):
+        self.count += 1
+        batch = self.faces.__getitems__(rows).float()
+        batch[0, 0, 0, 0] = math.nan if self.count == 6 else 0
+        return batch
+
+
+@pytest.mark.parametrize("recipe", [OURS, PLAIN])
+def test_a_pixel_that_is_no_number_stops_the_run_and_the_checkpoints_before_stay(recipe, faces, tmp_path):
+    with pytest.raises(FloatingPointError, match="loss_d is nan at step 6"):
+        training.train(recipe, Poisoned(faces), tmp_path, steps=20)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "step_00000000.pt",
+        "step_00000004.pt",
+    ]
+    state = checkpoints.newest(tmp_path)
+    assert state["step"] == 4 and all(part.isfinite().all() for part in state["G"].values())
+    assert not (tmp_path / "G.pth").exists()
+
+
+@pytest.mark.parametrize("who", ["opt_d", "opt_g"])
+def test_a_learning_rate_far_too_high_stops_the_run_and_says_where(who, faces, tmp_path):
+    def watch(game, history):
+        if game.step == 7:
+            getattr(game, who).param_groups[0]["lr"] = 1e39
+
+    with pytest.raises(FloatingPointError, match=r"(loss_[dg] is \S+|not finite) at step [89]: .*lower learning rate"):
+        training.train(OURS, faces, tmp_path, steps=20, watch=watch)
+    state = checkpoints.newest(tmp_path)
+    assert all(part.isfinite().all() for net in ("G", "D") for part in state[net].values()), "a bad state was saved"
