@@ -76,12 +76,12 @@ def exercise(yours, truth, hint: str, on: tuple = ()) -> None:
     `yours` and `truth` are values (numbers, shapes, tensors, texts), or functions that are called with `on`.
     `...` means "not tried".
     """
-    if yours is ...:
-        print(f"Not yet: put your answer in place of the dots. Hint: {hint}")
-        return
     truth = truth(*on) if callable(truth) else truth
     try:
         answer = yours(*on) if callable(yours) else yours
+        if answer is ...:
+            print(f"Not yet: put your answer in place of the dots. Hint: {hint}")
+            return
         right, told = _equal(answer, truth), _short(answer)
     except Exception as error:
         print(f"Not yet: yours stopped with {type(error).__name__}: {error}. Hint: {hint}")
@@ -99,8 +99,6 @@ def _equal(answer, truth) -> bool:
 
 
 def _short(answer) -> str:
-    if answer is ...:
-        return "still the dots"
     text = (
         f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, torch.Tensor) and answer.ndim else repr(answer)
     )

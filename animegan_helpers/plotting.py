@@ -22,8 +22,9 @@ class Figure:
         self.image, self.caption, self.alt = _with_caption(image, caption), caption, alt or caption
 
     def png(self) -> bytes:
+        """-> the bytes of the file, with 256 colours: a third of the size, and hardly another picture."""
         file = io.BytesIO()
-        self.image.save(file, "PNG", optimize=True)
+        self.image.quantize(256).save(file, "PNG", optimize=True)
         return file.getvalue()
 
     def save(self, path) -> Path:
@@ -84,11 +85,15 @@ def sheets(run, count: int = 6) -> tuple[list[Image.Image], list[int]]:
     paths = sorted((Path(run) / "grids").glob("step_*.png"))
     if not paths:
         raise FileNotFoundError(f"{run} has no grids: it is not a run's folder, or it has not begun")
+    steps = [int(path.stem.split("_")[1]) for path in paths]
     count = min(count, len(paths))
-    wanted = np.geomspace(1, len(paths), count).round().astype(int) - 1
-    wanted = np.maximum.accumulate(wanted - np.arange(count)) + np.arange(count)  # each later than the one before
-    chosen = [paths[i] for i in wanted]
-    return [Image.open(path).convert("RGB") for path in chosen], [int(path.stem.split("_")[1]) for path in chosen]
+    wanted = [0, *np.geomspace(16, max(16, steps[-1]), count - 1)]  # even on a logarithmic scale
+    chosen, last = [], -1
+    for left, target in zip(range(count - 1, -1, -1), wanted):
+        nearest = int(np.abs(np.log1p(steps) - np.log1p(target)).argmin())
+        last = min(max(nearest, last + 1), len(paths) - 1 - left)  # each later than the one before
+        chosen.append(last)
+    return [Image.open(paths[i]).convert("RGB") for i in chosen], [steps[i] for i in chosen]
 
 
 def film(run, path, milliseconds: int = 150) -> Path:
@@ -122,7 +127,7 @@ def show_losses(history: dict, caption: str = "The losses of both networks.", al
 
 def show_scores(history: dict, caption: str = "What D says of real and fake faces.", alt: str = "") -> Figure:
     """A history -> D's mean scores for real and fake pictures over the steps, from 0 (fake) to 1 (real)."""
-    curves = {"score_real": ("real faces", BLUE), "score_fake": ("fake faces", ORANGE)}
+    curves = {"score_real": ("real", BLUE), "score_fake": ("fake", ORANGE)}
     return _curves(history, curves, "D's score", caption, alt, limits=(0, 1))
 
 

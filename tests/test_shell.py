@@ -197,7 +197,10 @@ def test_a_run_that_exists_is_not_overwritten_and_is_told_in_one_line(shell, fac
 
 def test_a_run_of_another_recipe_is_not_resumed_and_told_in_one_line(shell, faces, run_folder):
     refused(
-        shell("train", "--data", faces.folder, *SMALL, "--steps", 2, "--run", run_folder, "--resume"), "another recipe"
+        shell(
+            "train", "--data", faces.folder, *SMALL, "--recipe", "paper", "--steps", 2, "--run", run_folder, "--resume"
+        ),
+        "another recipe",
     )
 
 

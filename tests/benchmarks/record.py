@@ -1,4 +1,7 @@
-"""Keep a finished run as a film strip for pages and README: python tests/benchmarks/record.py RUN NAME "what it is"."""
+"""Keep a finished run for pages and README, its film strip and its last sheet of faces.
+
+python tests/benchmarks/record.py RUN NAME "what it is" -> recorded/NAME_film.png, NAME_faces.png and their .json
+"""
 
 import json
 import platform
@@ -25,17 +28,19 @@ def main(run: str, name: str, what: str) -> None:
     state = checkpoints.newest(run)
     recipe, minutes = state["recipe"], state["seconds"] / 60
     sheets, steps = plotting.sheets(run)
-    strip = plotting.strip(sheets, [f"step {step:,}" for step in steps])
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     caption = (
-        f"{what}, width {recipe['width']}, batch {recipe['batch']}: {state['step']:,} steps in {minutes:.0f} minutes"
-        f" on {machine} (torch {torch.__version__}, {date.today()})."
+        f"{what}, width {recipe['width']}, batch {recipe['batch']}: {state['step']:,} steps"
+        f" in {minutes:.0f} minutes on {machine} (torch {torch.__version__.split('+')[0]}, {date.today()})."
     )
-    alt = f"Film strip of a run: each row shows the faces of the same eight codes, from noise at the top. {caption}"
-    out = plotting.RECORDED
-    strip.save(out / f"{name}.png", optimize=True)
-    told = {"caption": caption, "alt": alt, "recipe": recipe, "step": state["step"], "seconds": round(state["seconds"])}
-    (out / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    numbers = {"recipe": recipe, "step": state["step"], "seconds": round(state["seconds"])}
+    for part, picture, alt in [
+        ("film", plotting.strip(sheets, [f"step {step:,}" for step in steps]), "Film strip, noise to faces"),
+        ("faces", sheets[-1], "64 faces, eight by eight"),
+    ]:
+        picture.quantize(256).save(plotting.RECORDED / f"{name}_{part}.png", optimize=True)
+        told = {"caption": caption, "alt": f"{alt}. {caption}", **numbers}
+        (plotting.RECORDED / f"{name}_{part}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(caption)
 
 
