@@ -10,7 +10,7 @@ from . import plotting
 class LiveView:
     """A `watch` for `training.train`: 32 faces above the losses, one picture drawn anew every few seconds."""
 
-    def __init__(self, seconds: float = 4.0):
+    def __init__(self, seconds: float = 6.0):
         self.seconds, self.last, self.handle = seconds, 0.0, None
 
     def __call__(self, game, history: list[dict], done: bool = False) -> None:

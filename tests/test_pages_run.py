@@ -51,7 +51,7 @@ def answered(notebook):
                 answer = ""
             cell.source = f"{before}\n{answer}{given}\n{cell.source[start:]}"
             count += 1
-        cell.source = re.sub(r"\b(steps|range|total)(=|\()400\b", r"\g<1>\g<2>6", cell.source)
+        cell.source = re.sub(r"\b(steps|range|total)(=|\()300\b", r"\g<1>\g<2>6", cell.source)
     return count
 
 
