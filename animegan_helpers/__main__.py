@@ -45,7 +45,8 @@ def train(args):
     plotting.grid(game.fixed_faces(), 8, zoom=2).save(picture)
     plotting.film(args.run, Path(args.run) / "film.gif")
     print(f"{game.step:,} steps in {game.seconds / 60:.1f} minutes; 64 faces are in {picture.resolve()}")
-    print(f"go on with the same command and --resume; more faces: python -m animegan_helpers sample --run {args.run}")
+    print(f"more faces: python -m animegan_helpers sample --run {args.run}")
+    print("train on: the same command with --resume, and more minutes, epochs or steps in all")
 
 
 def sample(args):
@@ -162,6 +163,9 @@ def main(argv=None) -> int:
     except (ValueError, OSError, ArithmeticError, checkpoints.CheckpointError) as error:
         print(f"animegan_helpers: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # training ends by itself when it is asked to; everything else leaves no half set
+        print("animegan_helpers: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -42,8 +42,12 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}: a learning rate lies between 0 and 1")
         if self.batch < 2:
             raise ValueError(f"batch is {self.batch}: batch norm needs 2 pictures or more")
-        if self.loss not in ("bce", "relativistic"):
-            raise ValueError(f"loss {self.loss!r}: choose 'bce' or 'relativistic'")
+        choices = {"loss": ("bce", "relativistic"), "g_activation": ("relu", "leaky_relu")}
+        for name, known in (choices | {"d_norm": ("batch", "none"), "d_start": ("normal", "he")}).items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r}: choose one of {', '.join(known)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas}: they must be 0 or more, and below 1")
         for low, high in (self.real_labels, self.fake_labels):
             if not 0 <= low <= high <= 1:
                 raise ValueError(f"labels between {low} and {high}: they must lie in [0, 1], the lower one first")

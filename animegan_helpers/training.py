@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -236,7 +237,9 @@ def train(
     batches = preprocess.batches(faces, recipe.batch, seed, game.step)  # checks the number of pictures, too
     per_epoch = len(batches)
     if minutes is None:
-        steps = steps or (epochs or recipe.epochs) * per_epoch or recipe.steps
+        steps = steps or (epochs or 0) * per_epoch or recipe.steps or recipe.epochs * per_epoch
+        if not steps:
+            raise ValueError(f"recipe {recipe.name} does not say how long to train: give steps, epochs or minutes")
         total, done, unit = steps, lambda: game.step, "step"
     else:
         total, done, unit = 60 * minutes, lambda: game.seconds, "s"
@@ -246,21 +249,25 @@ def train(
     with stop_asked() as stop, bar:
         if not game.step:
             folder.save()
-        for pixels in batches:
-            if done() >= total or stop.is_set():
-                break
-            row = game.play(pixels)
-            game.seconds = time.perf_counter() - start
-            folder.history.append(row)
-            bar.update(min(total, round(done())) - bar.n)
-            bar.set_postfix(step=game.step, D=f"{row['loss_d']:.2f}", G=f"{row['loss_g']:.2f}", refresh=False)
-            if watch:
-                watch(game, folder.history)
-            early = (
-                16 <= game.step < per_epoch and game.step.bit_count() == 1
-            )  # the film's first frames: 16, 32, 64 ...
-            if early or game.step % per_epoch == 0 or game.seconds - folder.saved_at > 120:
-                folder.save()
+        try:
+            for pixels in batches:
+                if done() >= total or stop.is_set():
+                    break
+                row = game.play(pixels)
+                game.seconds = time.perf_counter() - start
+                folder.history.append(row)
+                bar.update(min(total, round(done())) - bar.n)
+                bar.set_postfix(step=game.step, D=f"{row['loss_d']:.2f}", G=f"{row['loss_g']:.2f}", refresh=False)
+                if watch:
+                    watch(game, folder.history)
+                early = (
+                    16 <= game.step < per_epoch and game.step.bit_count() == 1
+                )  # the film's first frames: 16, 32, 64 ...
+                if early or game.step % per_epoch == 0 or game.seconds - folder.saved_at > 120:
+                    folder.save()
+        except BaseException:
+            folder.write_history()  # what led to it can be read there
+            raise
         folder.finish()
         if watch and folder.history:
             watch(game, folder.history, done=True)
@@ -275,10 +282,28 @@ class RunFolder:
         (self.path / "grids").mkdir(parents=True, exist_ok=True)
         text = json.dumps(recipes.to_json(game.recipe), indent=1)
         (self.path / "recipe.json").write_text(text, encoding="utf-8")
-        file = self.path / "history.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)[: game.step] if game.step else []
-        file.write_text("".join(lines), encoding="utf-8")
-        self.history, self.written = [json.loads(line) for line in lines], len(lines)
+        self.file = self.path / "history.jsonl"
+        self.history, self.saved_step = self._kept_history(), game.step
+        part = self.file.with_suffix(".part")
+        part.write_text("".join(json.dumps(row) + "\n" for row in self.history), encoding="utf-8")
+        os.replace(part, self.file)
+        self.written = len(self.history)
+
+    def _kept_history(self) -> list[dict]:
+        rows = []
+        if self.game.step and self.file.exists():
+            for line in self.file.read_text(encoding="utf-8").splitlines()[: self.game.step]:
+                try:
+                    rows.append(json.loads(line))
+                except ValueError:  # torn by a power cut; the steps themselves are in the checkpoint
+                    break
+        return rows
+
+    def write_history(self) -> None:
+        """Append the new rows to history.jsonl."""
+        with open(self.file, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in self.history[self.written :])
+        self.written = len(self.history)
 
     def save(self) -> None:
         """A sheet of 64 faces, the new rows of the history, a checkpoint; nothing of a game that is not finite."""
@@ -289,15 +314,14 @@ class RunFolder:
                     f"{name}'s weights are not finite at step {game.step}: try a lower learning rate"
                 )
         plotting.grid(game.fixed_faces(), 8).save(self.path / "grids" / f"step_{game.step:08d}.png")
-        with open(self.path / "history.jsonl", "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in self.history[self.written :])
-        self.written, self.saved_at = len(self.history), game.seconds
+        self.write_history()
         checkpoints.save(game.state() | {"pictures": self.pictures}, checkpoints.at_step(self.path, game.step))
         checkpoints.prune(self.path)
+        self.saved_at, self.saved_step = game.seconds, game.step
 
     def finish(self) -> None:
         """The last state, and both networks as files of their own: G.pth (the one to draw with) and D.pth."""
-        if not checkpoints.at_step(self.path, self.game.step).exists():
+        if self.saved_step != self.game.step:
             self.save()
         checkpoints.save(self.game.best_g().state_dict(), self.path / "G.pth")
         checkpoints.save(self.game.D.state_dict(), self.path / "D.pth")

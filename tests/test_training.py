@@ -500,3 +500,37 @@ def test_a_learning_rate_far_too_high_stops_the_run_and_says_where(who, faces, t
         training.train(OURS, faces, tmp_path, steps=20, watch=watch)
     state = checkpoints.newest(tmp_path)
     assert all(part.isfinite().all() for net in ("G", "D") for part in state[net].values()), "a bad state was saved"
+
+
+def test_a_damaged_last_checkpoint_is_mended_by_resuming_and_no_row_of_the_history_is_lost(whole, faces, tmp_path):
+    training.train(OURS, faces, tmp_path, steps=7, seed=3)
+    last = checkpoints.at_step(tmp_path, 7)
+    last.write_bytes(last.read_bytes()[:-500])
+    with pytest.warns(UserWarning, match="step_00000007"):
+        training.train(OURS, faces, tmp_path, steps=7, seed=3, resume=True)
+    assert checkpoints.load(last)["step"] == 7
+    assert plotting.history(tmp_path)["step"].tolist() == list(range(1, 8))
+
+
+def test_a_history_torn_by_a_power_cut_does_not_stop_a_resume(faces, tmp_path):
+    training.train(OURS, faces, tmp_path, steps=4, seed=3)
+    file = tmp_path / "history.jsonl"
+    file.write_bytes(file.read_bytes()[:-20])
+    training.train(OURS, faces, tmp_path, steps=6, seed=3, resume=True)
+    assert plotting.history(tmp_path)["step"].tolist() == [1, 2, 3, 5, 6]
+
+
+def test_steps_of_a_recipe_come_before_its_epochs_and_one_of_them_must_be_given(faces, tmp_path):
+    assert training.train(replace(PLAIN, steps=3, epochs=9), faces, tmp_path / "a").step == 3
+    with pytest.raises(ValueError, match="how long"):
+        training.train(replace(PLAIN, steps=0, epochs=0), faces, tmp_path / "b")
+
+
+def test_a_run_that_fails_keeps_the_history_that_led_to_it(faces, tmp_path):
+    def watch(game, history, done=False):
+        if game.step == 3:
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        training.train(PLAIN, faces, tmp_path, steps=9, watch=watch)
+    assert plotting.history(tmp_path)["step"].tolist() == [1, 2, 3]
