@@ -260,9 +260,8 @@ def train(
                 bar.set_postfix(step=game.step, D=f"{row['loss_d']:.2f}", G=f"{row['loss_g']:.2f}", refresh=False)
                 if watch:
                     watch(game, folder.history)
-                early = (
-                    16 <= game.step < per_epoch and game.step.bit_count() == 1
-                )  # the film's first frames: 16, 32, 64 ...
+                # 16, 32, 64 ... before the first epoch ends: the film's first frames
+                early = 16 <= game.step < per_epoch and game.step.bit_count() == 1
                 if early or game.step % per_epoch == 0 or game.seconds - folder.saved_at > 120:
                     folder.save()
         except BaseException:
@@ -292,12 +291,12 @@ class RunFolder:
     def _kept_history(self) -> list[dict]:
         rows = []
         if self.game.step and self.file.exists():
-            for line in self.file.read_text(encoding="utf-8").splitlines()[: self.game.step]:
+            for line in self.file.read_text(encoding="utf-8").splitlines():
                 try:
                     rows.append(json.loads(line))
                 except ValueError:  # torn by a power cut; the steps themselves are in the checkpoint
                     break
-        return rows
+        return [row for row in rows if row["step"] <= self.game.step]
 
     def write_history(self) -> None:
         """Append the new rows to history.jsonl."""
