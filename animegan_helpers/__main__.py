@@ -30,12 +30,12 @@ def prepare(args):
 def train(args):
     machine = device.pick()
     changes = {"width": args.width, "z_dim": args.z_dim, "batch": args.batch, "size": args.size}
+    if not args.resume:
+        training.refuse_old_run(args.run)  # before the data is prepared, which may take long
     if args.resume and args.recipe is None:  # the run knows its own
         recipe = training.read_recipe(args.run).changed(**changes)
     else:
         recipe = recipes.get(args.recipe or "default", gpu=machine.device.type == "cuda", **changes)
-    if not args.resume:
-        training.refuse_old_run(args.run)  # before the data is prepared, which may take long
     faces = preprocess.ready(args.data, recipe.size)
     print(faces.report)
     print(f"{machine}\nrecipe {recipe.name}: {recipe.about}")
@@ -60,9 +60,8 @@ def show_recipes(args):
     row = "{:<14}{:>6}{:>6}{:>6}  {:<13}{:<9}{:<9}{:<8} {}"
     print(row.format("name", "width", "z_dim", "batch", "loss", "lr of G", "lr of D", "average", "what it is"))
     for r in recipes.RECIPES.values():
-        print(
-            row.format(r.name, r.width, r.z_dim, r.batch, r.loss, f"{r.lr_g:g}", f"{r.lr_d:g}", r.ema or "-", r.about)
-        )
+        rates = f"{r.lr_g:g}", f"{r.lr_d:g}"
+        print(row.format(r.name, r.width, r.z_dim, r.batch, r.loss, *rates, r.ema or "-", r.about))
 
 
 def positive(text: str) -> int:
@@ -94,33 +93,23 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """-> the shell's commands; every help page says what comes in, what goes out, and shows a line to copy."""
-    top = Parser(
-        "python -m animegan_helpers",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    raw, defaults = argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter
+    top = Parser("python -m animegan_helpers", description=__doc__, epilog=EXAMPLE, formatter_class=raw)
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
     def command(name, function, text):
-        sub = commands.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        sub = commands.add_parser(name, help=text, description=text, formatter_class=defaults)
         sub.set_defaults(function=function)
         return sub.add_argument
 
-    add = command(
-        "draw", draw, "draw anime faces by code: a folder of PNGs and labels.csv, the same ones for the same seed"
-    )
+    add = command("draw", draw, "draw anime faces by code: PNGs and labels.csv, the same ones for the same seed")
     add("--count", type=positive, default=4096, help="how many faces")
     add("--seed", type=natural, default=0, help="which faces")
     add("--size", type=positive, default=64, help="pixels along each side")
     add("--out", type=Path, default=Path("data/drawn"), help="the folder to make")
 
-    add = command(
-        "prepare", prepare, "look at every picture once: report bad files and copies, keep the rest as one array"
-    )
+    add = command("prepare", prepare, "look at every picture once: report bad files and copies, keep one array")
     add("source", help="a folder of pictures, a zip, or 'drawn'")
     add("--size", type=positive, default=64, help="pixels along each side: 16, 32, 64 or 128")
     add("--out", type=Path, required=True, help="the folder for faces.npy, names.txt and report.json")
@@ -130,20 +119,17 @@ def parser() -> argparse.ArgumentParser:
     add("--recipe", help="its name; 'recipes' lists them (default: 'default', or with --resume the run's own)")
     length = commands.choices["train"].add_mutually_exclusive_group()
     length.add_argument(
-        "--minutes", type=minutes, help="train this long in all; without any of the three, as the recipe says"
+        "--minutes", type=minutes, help="train this long in all (none of the three: as the recipe says)"
     )
     length.add_argument("--epochs", type=positive, help="go through the pictures this often in all")
     length.add_argument("--steps", type=positive, help="train this many steps in all")
     add("--run", type=Path, required=True, help="the run's folder, such as data/runs/first")
     add("--seed", type=natural, default=0, help="of weights, order and noise: same seed, same faces")
     add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
-    for name, text in [
-        ("width", "channels of the widest picture"),
-        ("z_dim", "numbers in a code"),
-        ("batch", "pictures a step"),
-        ("size", "pixels along each side"),
-    ]:
-        add(f"--{name.replace('_', '-')}", type=int, help=f"{text}, instead of the recipe's")  # fmt: skip
+    add("--width", type=int, help="channels of the largest layer of features, instead of the recipe's")
+    add("--z-dim", type=int, help="numbers in a code, instead of the recipe's")
+    add("--batch", type=int, help="pictures a step, instead of the recipe's")
+    add("--size", type=int, help="pixels along each side, instead of the recipe's")
 
     add = command("sample", sample, "draw new faces with a trained generator")
     add("--run", type=Path, required=True, help="the folder of a finished run")

@@ -99,7 +99,7 @@ def _equal(answer, truth) -> bool:
 
 
 def _short(answer) -> str:
-    text = (
-        f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, torch.Tensor) and answer.ndim else repr(answer)
-    )
+    if isinstance(answer, torch.Tensor) and answer.ndim:
+        return f"a tensor of shape {tuple(answer.shape)}"
+    text = repr(answer)
     return text if len(text) < 80 else text[:77] + "..."

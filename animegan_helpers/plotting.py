@@ -80,11 +80,16 @@ def _first_faces(sheet: Image.Image, faces: int) -> Image.Image:
     return sheet.crop((0, 0, min(sheet.width, 2 + faces * ((sheet.width - 2) // 8)), 2 + (sheet.height - 2) // 8))
 
 
-def sheets(run, count: int = 6) -> tuple[list[Image.Image], list[int]]:
-    """A run's folder -> `count` of its grids from the first to the last, ever further apart, and their steps."""
+def _grids(run) -> list[Path]:
     paths = sorted((Path(run) / "grids").glob("step_*.png"))
     if not paths:
         raise FileNotFoundError(f"{run} has no grids: it is not a run's folder, or it has not begun")
+    return paths
+
+
+def sheets(run, count: int = 6) -> tuple[list[Image.Image], list[int]]:
+    """A run's folder -> `count` of its grids from the first to the last, ever further apart, and their steps."""
+    paths = _grids(run)
     steps = [int(path.stem.split("_")[1]) for path in paths]
     count = min(count, len(paths))
     wanted = [0, *np.geomspace(16, max(16, steps[-1]), count - 1)]  # even on a logarithmic scale
@@ -98,10 +103,7 @@ def sheets(run, count: int = 6) -> tuple[list[Image.Image], list[int]]:
 
 def film(run, path, milliseconds: int = 150) -> Path:
     """A run's folder -> its grids as a film; the ending of `path`, .gif or .webp, decides which. -> `path`."""
-    paths = sorted((Path(run) / "grids").glob("step_*.png"))
-    if not paths:
-        raise FileNotFoundError(f"{run} has no grids: it is not a run's folder, or it has not begun")
-    frames = [Image.open(p).convert("RGB") for p in paths]
+    frames = [Image.open(p).convert("RGB") for p in _grids(run)]
     times = [milliseconds] * (len(frames) - 1) + [2000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0)
     return Path(path)

@@ -168,28 +168,23 @@ class Game:
     def state(self) -> dict:
         """-> everything, for `checkpoints.save`."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        return {
-            "recipe": recipes.to_json(self.recipe),
-            "seed": self.seed,
-            "step": self.step,
-            "seconds": self.seconds,
-            **parts,
-        }
+        recipe = recipes.to_json(self.recipe)
+        return {"recipe": recipe, "seed": self.seed, "step": self.step, "seconds": self.seconds, **parts}
 
     def restore(self, state: dict) -> None:
         """Everything back. Raises CheckpointError if it comes from another recipe or seed, or is not whole."""
         try:
             then, seed = recipes.from_json(state["recipe"]), state["seed"]
-            if (then, seed) != (self.recipe, self.seed):
-                begun = f"the run was begun with another recipe or seed ({then}, seed {seed})"
-                raise checkpoints.CheckpointError(f"{begun}: resume with the same")
-            for name, part in self._parts().items():
-                part.load_state_dict(state[name])
-            self.step, self.seconds = state["step"], state["seconds"]
+            same = (then, seed) == (self.recipe, self.seed)
+            if same:
+                for name, part in self._parts().items():
+                    part.load_state_dict(state[name])
+                self.step, self.seconds = state["step"], state["seconds"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, checkpoints.CheckpointError):
-                raise
             raise checkpoints.CheckpointError(f"the checkpoint is of another kind ({error!r}): train again") from error
+        if not same:
+            begun = f"the run was begun with another recipe or seed ({then}, seed {seed})"
+            raise checkpoints.CheckpointError(f"{begun}: resume with the same")
 
     def _parts(self) -> dict:
         parts = {"G": self.G, "D": self.D, "opt_g": self.opt_g, "opt_d": self.opt_d}
