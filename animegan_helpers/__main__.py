@@ -31,7 +31,9 @@ def train(args):
     machine = device.pick()
     changes = {"width": args.width, "z_dim": args.z_dim, "batch": args.batch, "size": args.size}
     if not args.resume:
-        training.refuse_old_run(args.run)  # before the data is prepared, which may take long
+        training.refuse_old_run(args.run, args.copy_to)  # before the data is prepared, which may take long
+    elif args.copy_to:
+        checkpoints.bring_back(args.copy_to, args.run)
     if args.resume and args.recipe is None:  # the run knows its own
         recipe = training.read_recipe(args.run).changed(**changes)
     else:
@@ -40,7 +42,10 @@ def train(args):
     print(faces.report)
     print(f"{machine}\nrecipe {recipe.name}: {recipe.about}")
     length = {"steps": args.steps, "epochs": args.epochs, "minutes": args.minutes}
-    game = training.train(recipe, faces, args.run, **length, seed=args.seed, device=machine.device, resume=args.resume)
+    game = training.train(
+        recipe, faces, args.run, **length, seed=args.seed, device=machine.device, resume=args.resume,
+        copy_to=args.copy_to,
+    )  # fmt: skip
     picture = Path(args.run) / "faces.png"
     plotting.grid(game.fixed_faces(), 8, zoom=2).save(picture)
     plotting.film(args.run, Path(args.run) / "film.gif")
@@ -126,6 +131,7 @@ def parser() -> argparse.ArgumentParser:
     add("--run", type=Path, required=True, help="the run's folder, such as data/runs/first")
     add("--seed", type=natural, default=0, help="of weights, order and noise: same seed, same faces")
     add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
+    add("--copy-to", type=Path, help="a folder in a second place (a mounted Drive, say) for a verified copy")
     add("--width", type=int, help="channels of the largest layer of features, instead of the recipe's")
     add("--z-dim", type=int, help="numbers in a code, instead of the recipe's")
     add("--batch", type=int, help="pictures a step, instead of the recipe's")

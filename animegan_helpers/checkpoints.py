@@ -13,24 +13,35 @@ class CheckpointError(RuntimeError):
     """A file that can't be used; its message names the file and the cure."""
 
 
-def save(state: dict, path) -> Path:
-    """Write numbers, strings and tensors to `path`: whole or not at all, even if the process dies meanwhile.
+def write_whole(path, content: bytes) -> Path:
+    """Bytes -> the file `path`: whole or not at all, even if the process dies meanwhile.
 
-    The bytes go into a hidden file beside `path`, down to the disk, and only then get their name.
+    They go into a hidden file beside `path`, down to the disk, and only then get their name.
+    Raises CheckpointError that names the file when they can't be written; what was there before stays.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        with open(part, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(part, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        cure = "free some space, or choose a folder that can be written; what was saved before is still whole"
+        raise CheckpointError(f"{path} can't be written ({error.strerror or error}): {cure}") from error
     return path
+
+
+def save(state: dict, path) -> Path:
+    """Numbers, strings and tensors -> the file `path`, by `write_whole`."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return write_whole(path, file.getvalue())
 
 
 def load(path) -> dict:
@@ -61,7 +72,7 @@ def at_step(run, step: int) -> Path:
 
 def newest(run) -> dict:
     """-> the newest good checkpoint of a run. A damaged one is named in a warning, and the one before is taken."""
-    for path in sorted((Path(run) / "checkpoints").glob("step_*.pt"), reverse=True):
+    for path in reversed(_saved(run)):
         try:
             return load(path)
         except CheckpointError as error:
@@ -70,6 +81,50 @@ def newest(run) -> dict:
 
 
 def prune(run, keep: int = 3) -> None:
-    """Delete all but the last `keep` checkpoints of a run."""
-    for path in sorted((Path(run) / "checkpoints").glob("step_*.pt"))[:-keep]:
-        path.unlink()
+    """Delete all checkpoints of a run but the last `keep` and the milestones: steps 1,024, 2,048, 4,096 ..."""
+    for path in _saved(run)[:-keep]:
+        if _step(path) < 1024 or _step(path).bit_count() > 1:
+            path.unlink()
+    for part in (Path(run) / "checkpoints").glob(".*.part"):  # of a process that was killed while it saved
+        part.unlink()
+
+
+def copy(run, to) -> None:
+    """Make the folder `to` hold what the run's folder holds: what is new is written whole, read back and compared.
+
+    Raises CheckpointError that names the file if the copy is not what was copied; the run itself is not touched.
+    """
+    run, to = Path(run), Path(to)
+    for path in sorted(run.rglob("*")):
+        target = to / path.relative_to(run)
+        if not path.is_file() or path.name.startswith(".") or _as_new(target, path):
+            continue
+        content = path.read_bytes()
+        if write_whole(target, content).read_bytes() != content:
+            raise CheckpointError(f"{target} is not what was written there: choose another place for the copy")
+    kept = {path.name for path in _saved(run)}
+    for path in _saved(to):
+        if path.name not in kept:
+            path.unlink()
+
+
+def bring_back(to, run) -> None:
+    """Make the run's folder hold what its copy `to` holds, if the copy has got further than the run (or it is gone)."""
+    there, here = _saved(to), _saved(run)
+    if there and (not here or _step(there[-1]) > _step(here[-1])):
+        copy(to, run)
+
+
+def _saved(run) -> list[Path]:
+    return sorted((Path(run) / "checkpoints").glob("step_*.pt"))
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step_"))
+
+
+def _as_new(target: Path, source: Path) -> bool:
+    if not target.is_file():
+        return False
+    old, new = target.stat(), source.stat()
+    return old.st_size == new.st_size and old.st_mtime_ns >= new.st_mtime_ns

@@ -1,12 +1,13 @@
 """Batches of faces become a trained generator: the losses, one step, the loop. Built in page 05."""
 
+import io
 import json
 import math
-import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -208,19 +209,24 @@ def sample(G, count: int = 64, *seed: int) -> torch.Tensor:
 
 
 def train(
-    recipe, faces, run, *, steps=None, epochs=None, minutes=None, seed=0, device="cpu", resume=False, watch=None
-) -> Game:
+    recipe, faces, run, *, steps=None, epochs=None, minutes=None, seed=0, device="cpu", resume=False, watch=None,
+    workers=0, copy_to=None,
+) -> Game:  # fmt: skip
     """Play the game on a `Prepared` set (or any dataset of uint8 batches) until `steps`, `epochs` or `minutes` in all.
 
     Without any of them the recipe says how long. The run's folder gets recipe.json, history.jsonl, grids, checkpoints,
     and at the end G.pth and D.pth. `resume` goes on from the newest checkpoint. Stop (the notebook's square, Ctrl-C)
     ends after the step at hand and saves. `watch(game, history)` is called after each step, lastly with `done=True`.
+    `copy_to` is a folder in a second place (on Drive, say): it gets a verified copy every ten minutes and at the end,
+    and `resume` begins there if the run's own folder is gone or behind.
     Raises FileExistsError if the run exists and `resume` is not asked for.
     """
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes is {minutes}: it must be above 0")
     game = Game(recipe, seed, device)
     if resume:
+        if copy_to:
+            checkpoints.bring_back(copy_to, run)
         state = checkpoints.newest(run)
         if state.get("pictures") != len(faces):
             raise checkpoints.CheckpointError(
@@ -228,8 +234,8 @@ def train(
             )
         game.restore(state)
     else:
-        refuse_old_run(run)
-    batches = preprocess.batches(faces, recipe.batch, seed, game.step)  # checks the number of pictures, too
+        refuse_old_run(run, copy_to)
+    batches = preprocess.batches(faces, recipe.batch, seed, game.step, workers)  # checks the number of pictures, too
     per_epoch = len(batches)
     if minutes is None:
         steps = steps or (epochs or 0) * per_epoch or recipe.steps or recipe.epochs * per_epoch
@@ -238,7 +244,7 @@ def train(
         total, done, unit = steps, lambda: game.step, "step"
     else:
         total, done, unit = 60 * minutes, lambda: game.seconds, "s"
-    folder = RunFolder(run, game, len(faces))
+    folder = RunFolder(run, game, len(faces), copy_to)
     bar = tqdm(total=total, initial=round(done()), unit=unit, desc=folder.path.name, mininterval=1)
     start = time.perf_counter() - game.seconds
     with stop_asked() as stop, bar:
@@ -255,12 +261,13 @@ def train(
                 bar.set_postfix(step=game.step, D=f"{row['loss_d']:.2f}", G=f"{row['loss_g']:.2f}", refresh=False)
                 if watch:
                     watch(game, folder.history)
-                # 16, 32, 64 ... before the first epoch ends: the film's first frames
-                early = 16 <= game.step < per_epoch and game.step.bit_count() == 1
-                if early or game.step % per_epoch == 0 or game.seconds - folder.saved_at > 120:
+                # 16, 32, 64 ...: the film's first frames, and the checkpoints that are kept as milestones
+                doubled = game.step >= 16 and game.step.bit_count() == 1
+                if doubled or game.step % per_epoch == 0 or game.seconds - folder.saved_at > 120:
                     folder.save()
         except BaseException:
-            folder.write_history()  # what led to it can be read there
+            with suppress(OSError):
+                folder.write_history()  # what led to it can be read there
             raise
         folder.finish()
         if watch and folder.history:
@@ -271,22 +278,20 @@ def train(
 class RunFolder:
     """The folder of a run: what is kept of a game, and where. Rows of steps that were lost are cut off its history."""
 
-    def __init__(self, path, game: Game, pictures: int):
-        self.path, self.game, self.pictures, self.saved_at = Path(path), game, pictures, game.seconds
-        (self.path / "grids").mkdir(parents=True, exist_ok=True)
-        text = json.dumps(recipes.to_json(game.recipe), indent=1)
-        (self.path / "recipe.json").write_text(text, encoding="utf-8")
+    def __init__(self, path, game: Game, pictures: int, copy_to=None):
+        self.path, self.game, self.pictures, self.copy_to = Path(path), game, pictures, copy_to
         self.file = self.path / "history.jsonl"
         self.history, self.saved_step = self._kept_history(), game.step
-        part = self.file.with_suffix(".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in self.history), encoding="utf-8")
-        os.replace(part, self.file)
+        self.saved_at = self.copied_at = game.seconds
+        recipe = json.dumps(recipes.to_json(game.recipe), indent=1)
+        checkpoints.write_whole(self.path / "recipe.json", recipe.encode())
+        checkpoints.write_whole(self.file, "".join(json.dumps(row) + "\n" for row in self.history).encode())
         self.written = len(self.history)
 
     def _kept_history(self) -> list[dict]:
         rows = []
         if self.game.step and self.file.exists():
-            for line in self.file.read_text(encoding="utf-8").splitlines():
+            for line in self.file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     rows.append(json.loads(line))
                 except ValueError:  # torn by a power cut; the steps themselves are in the checkpoint
@@ -307,11 +312,24 @@ class RunFolder:
                 raise FloatingPointError(
                     f"{name}'s weights are not finite at step {game.step}: try a lower learning rate"
                 )
-        plotting.grid(game.fixed_faces(), 8).save(self.path / "grids" / f"step_{game.step:08d}.png")
+        sheet = io.BytesIO()
+        plotting.grid(game.fixed_faces(), 8).save(sheet, "PNG")
+        checkpoints.write_whole(self.path / "grids" / f"step_{game.step:08d}.png", sheet.getvalue())
         self.write_history()
         checkpoints.save(game.state() | {"pictures": self.pictures}, checkpoints.at_step(self.path, game.step))
         checkpoints.prune(self.path)
         self.saved_at, self.saved_step = game.seconds, game.step
+        if game.seconds - self.copied_at > 600:
+            self.copy()
+
+    def copy(self) -> None:
+        """The run -> its second place, if it has one. What goes wrong there is told, and training goes on."""
+        if self.copy_to:
+            try:
+                checkpoints.copy(self.path, self.copy_to)
+            except (OSError, checkpoints.CheckpointError) as error:
+                warnings.warn(f"no copy in {self.copy_to} this time: {error}", stacklevel=2)
+            self.copied_at = self.game.seconds
 
     def finish(self) -> None:
         """The last state, and both networks as files of their own: G.pth (the one to draw with) and D.pth."""
@@ -319,6 +337,7 @@ class RunFolder:
             self.save()
         checkpoints.save(self.game.best_g().state_dict(), self.path / "G.pth")
         checkpoints.save(self.game.D.state_dict(), self.path / "D.pth")
+        self.copy()
 
 
 @contextmanager
@@ -339,12 +358,13 @@ def stop_asked():
             signal.signal(number, handler)
 
 
-def refuse_old_run(run) -> None:
-    """Raises FileExistsError if the folder holds a run: a new one would overwrite it."""
-    if (Path(run) / "checkpoints").exists():
-        raise FileExistsError(
-            f"{run} holds a run already: go on with it (--resume, resume=True) or choose another name"
-        )
+def refuse_old_run(run, copy_to=None) -> None:
+    """Raises FileExistsError if the run's folder, or that of its copy, holds a run: a new one would overwrite it."""
+    for folder in filter(None, (run, copy_to)):
+        if (Path(folder) / "checkpoints").exists():
+            raise FileExistsError(
+                f"{folder} holds a run already: go on with it (--resume, resume=True) or choose another name"
+            )
 
 
 def new_run(folder, name: str) -> Path:
