@@ -1,4 +1,4 @@
-"""The same from a shell: python -m animegan_helpers draw, prepare, train, sample, recipes."""
+"""The same from a shell: python -m animegan_helpers draw, download, prepare, train, sample, recipes."""
 
 import argparse
 import sys
@@ -19,6 +19,12 @@ stopped (Ctrl-C)? Nothing is lost:
 def draw(args):
     folder = drawn.write(args.out, args.count, seed=args.seed, size=args.size)
     print(f"{args.count:,} drawn faces and labels.csv are in {folder}")
+
+
+def fetch(args):
+    folder = download.get(args.name)
+    print(f"{len(preprocess.find_pictures(folder)):,} pictures are in {folder.resolve()}")
+    print(f"train on them: python -m animegan_helpers train --data {args.name} --run data/runs/{Path(args.name).stem}")
 
 
 def prepare(args):
@@ -114,13 +120,24 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=positive, default=64, help="pixels along each side")
     add("--out", type=Path, default=Path("data/drawn"), help="the folder to make")
 
+    known = [f"{name}: {known.pictures:,} pictures, {known.page()}" for name, known in download.SETS.items()]
+    add = command("download", fetch, "get a set of faces: from where it lies already, or else from the network")
+    commands.choices["download"].formatter_class = raw
+    commands.choices["download"].epilog = "\n  ".join(
+        ["public sets, re-uploads of pictures whose artists were not asked (page 01 tells more):", *known]
+    )
+    add("name", help="a public set (see below), a folder, a zip, or 'drawn'")
+
     add = command("prepare", prepare, "look at every picture once: report bad files and copies, keep one array")
-    add("source", help="a folder of pictures, a zip, or 'drawn'")
+    add("source", help="a folder of pictures, a zip, a public set's name, or 'drawn'")
     add("--size", type=positive, default=64, help="pixels along each side: 16, 32, 64 or 128")
     add("--out", type=Path, required=True, help="the folder for faces.npy, names.txt and report.json")
 
     add = command("train", train, "train a generator and a discriminator against each other")
-    add("--data", help="a folder, a zip, a prepared set, or 'drawn' (default: $ANIMEGAN_DATA, or else 'drawn')")
+    add(
+        "--data",
+        help="a folder, a zip, a prepared set, a public set, or 'drawn' (default: $ANIMEGAN_DATA, or else 'drawn')",
+    )
     add("--recipe", help="its name; 'recipes' lists them (default: 'default', or with --resume the run's own)")
     length = commands.choices["train"].add_mutually_exclusive_group()
     length.add_argument(
@@ -152,6 +169,9 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     try:
         args.function(args)
+    except download.NotFetched as error:  # a list of what was tried and what to do
+        print(f"animegan_helpers: {error}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, ArithmeticError, checkpoints.CheckpointError) as error:
         print(f"animegan_helpers: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
