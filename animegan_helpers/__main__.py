@@ -1,10 +1,13 @@
-"""The same from a shell: python -m animegan_helpers draw, download, prepare, train, sample, recipes."""
+"""The same from a shell: python -m animegan_helpers draw, download, prepare, train, sample, measure, recipes."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from . import __version__, checkpoints, device, download, drawn, plotting, preprocess, recipes, training
+from torch.utils.data import Subset
+
+from . import __version__, checkpoints, device, download, drawn, measure, plotting, preprocess, recipes, training
 
 EXAMPLE = """the main job, from nothing to a picture of 64 faces, without a network:
   python -m animegan_helpers draw --count 4096 --seed 0 --out data/drawn
@@ -36,6 +39,7 @@ def prepare(args):
 def train(args):
     machine = device.pick()
     changes = {"width": args.width, "z_dim": args.z_dim, "batch": args.batch, "size": args.size}
+    changes["held_out"] = args.hold_out
     if not args.resume:
         training.refuse_old_run(args.run, args.copy_to)  # before the data is prepared, which may take long
     elif args.copy_to:
@@ -65,6 +69,18 @@ def sample(args):
     args.out.parent.mkdir(parents=True, exist_ok=True)
     plotting.grid(faces, zoom=2).save(args.out)
     print(f"{args.count} faces are in {args.out.resolve()}")
+
+
+def measure_run(args):
+    G, recipe = training.load_generator(args.run), training.read_recipe(args.run)
+    faces, held_out = preprocess.ready(args.data, recipe.size), None
+    if recipe.held_out:
+        faces, held_out = (Subset(faces, rows) for rows in preprocess.split(len(faces), recipe.held_out))
+    numbers = measure.measure(G, faces, measure.load_judge(), held_out, args.count, range(args.seeds))
+    out = args.out or args.run / "measures.json"
+    out.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+    print(measure.table(numbers))
+    print(f"the numbers of each seed are in {out.resolve()}")
 
 
 def show_recipes(args):
@@ -148,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
     add("--run", type=Path, required=True, help="the run's folder, such as data/runs/first")
     add("--seed", type=natural, default=0, help="of weights, order and noise: same seed, same faces")
     add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
+    add("--hold-out", type=float, help="share of the pictures to keep from training, to be measured against")
     add("--copy-to", type=Path, help="a folder in a second place (a mounted Drive, say) for a verified copy")
     add("--width", type=int, help="channels of the largest layer of features, instead of the recipe's")
     add("--z-dim", type=int, help="numbers in a code, instead of the recipe's")
@@ -159,6 +176,13 @@ def parser() -> argparse.ArgumentParser:
     add("--count", type=positive, default=64, help="how many faces")
     add("--seed", type=natural, default=0, help="which faces")
     add("--out", type=Path, default=Path("faces.png"), help="the picture to write")
+
+    add = command("measure", measure_run, "measure a generator: FID, KID, coverage, copies; a table and JSON")
+    add("--run", type=Path, required=True, help="the folder of a finished run")
+    add("--data", help="the faces it was trained on (default: $ANIMEGAN_DATA, or else 'drawn')")
+    add("--count", type=positive, default=2000, help="how many faces a seed")
+    add("--seeds", type=positive, default=3, help="how often, with other faces each time")
+    add("--out", type=Path, help="the JSON to write (default: measures.json in the run's folder)")
 
     command("recipes", show_recipes, "list the recipes: every number of a run under a name")
     return top
@@ -172,7 +196,7 @@ def main(argv=None) -> int:
     except download.NotFetched as error:  # a list of what was tried and what to do
         print(f"animegan_helpers: {error}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, ArithmeticError, checkpoints.CheckpointError) as error:
+    except (ValueError, OSError, ArithmeticError, ImportError, checkpoints.CheckpointError) as error:
         print(f"animegan_helpers: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # training ends by itself when it is asked to; everything else leaves no half set

@@ -72,7 +72,7 @@ def at_step(run, step: int) -> Path:
 
 def newest(run) -> dict:
     """-> the newest good checkpoint of a run. A damaged one is named in a warning, and the one before is taken."""
-    for path in reversed(_saved(run)):
+    for path in reversed(saved(run)):
         try:
             return load(path)
         except CheckpointError as error:
@@ -82,7 +82,7 @@ def newest(run) -> dict:
 
 def prune(run, keep: int = 3) -> None:
     """Delete all checkpoints of a run but the last `keep` and the milestones: steps 1,024, 2,048, 4,096 ..."""
-    for path in _saved(run)[:-keep]:
+    for path in saved(run)[:-keep]:
         if _step(path) < 1024 or _step(path).bit_count() > 1:
             path.unlink()
     for part in (Path(run) / "checkpoints").glob(".*.part"):  # of a process that was killed while it saved
@@ -94,29 +94,36 @@ def copy(run, to) -> None:
 
     Raises CheckpointError that names the file if the copy is not what was copied; the run itself is not touched.
     """
-    run, to = Path(run), Path(to)
-    for path in sorted(run.rglob("*")):
-        target = to / path.relative_to(run)
-        if not path.is_file() or path.name.startswith(".") or _as_new(target, path):
-            continue
-        content = path.read_bytes()
-        if write_whole(target, content).read_bytes() != content:
-            raise CheckpointError(f"{target} is not what was written there: choose another place for the copy")
-    kept = {path.name for path in _saved(run)}
-    for path in _saved(to):
+    _add(run, to)
+    kept = {path.name for path in saved(run)}
+    for path in saved(to):
         if path.name not in kept:
             path.unlink()
 
 
 def bring_back(to, run) -> None:
-    """Make the run's folder hold what its copy `to` holds, if the copy has got further than the run (or it is gone)."""
-    there, here = _saved(to), _saved(run)
+    """Add to the run's folder what its copy `to` holds, if the copy has got further than the run (or it is gone)."""
+    there, here = saved(to), saved(run)
     if there and (not here or _step(there[-1]) > _step(here[-1])):
-        copy(to, run)
+        _add(to, run)
 
 
-def _saved(run) -> list[Path]:
+def saved(run) -> list[Path]:
+    """-> the checkpoints of a run, the newest last."""
     return sorted((Path(run) / "checkpoints").glob("step_*.pt"))
+
+
+def _add(run, to) -> None:
+    run, to = Path(run), Path(to)
+    # Checkpoints last: whatever cuts this off, no checkpoint is there without the history that led to it.
+    for path in sorted(run.rglob("*"), key=lambda path: (path.parent.name == "checkpoints", path)):
+        target = to / path.relative_to(run)
+        if not path.is_file() or path.name.startswith(".") or _as_new(target, path):
+            continue
+        content = path.read_bytes()
+        if write_whole(target, content).read_bytes() != content:
+            target.unlink()  # or it would pass for a good copy the next time
+            raise CheckpointError(f"{target} is not what was written there: choose another place for the copy")
 
 
 def _step(path: Path) -> int:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -64,13 +65,33 @@ def film_strip(sheets, labels, caption: str, alt: str = "", faces: int = 8) -> F
 
 def strip(sheets, labels, faces: int = 8) -> Image.Image:
     """The first `faces` faces of each sheet -> one picture, a row a sheet, with its label before it."""
-    rows = [_first_faces(sheet, faces) for sheet in sheets]
+    return _labelled([_first_faces(sheet, faces) for sheet in sheets], labels)
+
+
+def show_health(prepared, caption: str = "", alt: str = "", columns: int = 12) -> Figure:
+    """A prepared set -> a figure of what stands out in it: a labelled row for each kind that there is."""
+    report = prepared.report
+    row = {name: i for i, name in enumerate(prepared.names)}
+    row |= {copy: row[first] for copy, first in report.duplicates.items() if first in row}
+    copied = [name for name, _ in Counter(report.duplicates.values()).most_common()]
+    kinds = {"tiny": report.tiny, "not RGB": report.not_rgb, "more than once": copied}
+    rows = {f"{kind}\n{len(names):,} picture{'s'[len(names) == 1 :]}": names for kind, names in kinds.items() if names}
+    rows = ({"most unlike\nthe rest": report.unusual} if report.unusual else {}) | rows or {"all is well": row}
+    chosen = [list(dict.fromkeys(row[name] for name in names if name in row))[:columns] for names in rows.values()]
+    grids = [grid(prepared.array[some], columns, zoom=max(1, 64 // report.size)) for some in chosen]
+    caption = caption or f"What stands out among the {report.unique:,} pictures of {report.source}."
+    alt = alt or f"Rows of small pictures: {'; '.join(rows)}. {caption}".replace("\n", ", ")
+    return Figure(_labelled(grids, rows), caption, alt)
+
+
+def _labelled(rows, labels) -> Image.Image:
+    """Pictures, and the text that stands before each -> one picture of all."""
     font = ImageFont.load_default(14)
-    margin = int(max(font.getlength(label) for label in labels)) + 14
+    margin = int(max(font.getlength(line) for label in labels for line in label.split("\n"))) + 14
     page = Image.new("RGB", (margin + rows[0].width, sum(row.height for row in rows)), "white")
     draw, top = ImageDraw.Draw(page), 0
     for row, label in zip(rows, labels):
-        draw.text((margin - 8, top + row.height / 2), label, "black", font, anchor="rm")
+        draw.text((margin - 8, top + row.height / 2), label, "black", font, anchor="rm", align="right")
         page.paste(row, (margin, top))
         top += row.height
     return page

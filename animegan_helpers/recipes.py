@@ -31,6 +31,7 @@ class Recipe:
     d_norm_first: bool = False
     d_start: str = "normal"
     flip: bool = False
+    held_out: float = 0.0  # share of the pictures that is kept from training, to be measured against
 
     def __post_init__(self):
         halvings(self.size)
@@ -51,8 +52,9 @@ class Recipe:
         for low, high in (self.real_labels, self.fake_labels):
             if not 0 <= low <= high <= 1:
                 raise ValueError(f"labels between {low} and {high}: they must lie in [0, 1], the lower one first")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema is {self.ema}: it must be 0 (none) or below 1")
+        for name in ("ema", "held_out"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 (none) or below 1")
 
     def changed(self, **changes) -> "Recipe":
         """-> the recipe with some of its numbers changed; None leaves one as it is."""
@@ -73,6 +75,12 @@ RECIPES = {
             "ours, at the sizes a GPU deserves",
             width=64, batch=128, steps=20_000, loss="relativistic", r1=2.0, r1_every=8, lr_g=2e-4, lr_d=2e-4,
             betas=(0.0, 0.99), ema=0.999, d_norm="none", d_start="he", flip=True,
+        ),
+        Recipe(
+            "ready",
+            "ours, wider and for longer: the generator that comes with the package",
+            width=24, batch=32, steps=24_000, loss="relativistic", r1=2.0, r1_every=8, lr_g=1e-3, lr_d=1e-3,
+            betas=(0.0, 0.99), ema=0.999, d_norm="none", d_start="he",
         ),
         Recipe(
             "bce",

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.utils.data import Subset
 from tqdm import tqdm
 
 from . import checkpoints, plotting, preprocess, recipes
@@ -22,6 +23,7 @@ from .generator import Generator
 
 # What a seed is used for: each use has random numbers of its own, so that none disturbs another.
 WEIGHTS, NOISE, LABELS, FLIPS, FIXED, STATISTICS = range(1, 7)
+PARTS = {"opt_g": "G's optimiser", "opt_d": "D's optimiser", "averaged": "G's average"}  # of a game's state, in words
 
 
 class BCE:
@@ -197,15 +199,24 @@ def make_generator(recipe: recipes.Recipe) -> Generator:
     return Generator(recipe.width, recipe.z_dim, recipe.size, recipe.g_activation)
 
 
+def codes(count: int, z_dim: int, *seed: int) -> torch.Tensor:
+    """A seed -> (count, z_dim) codes from N(0, 1)."""
+    return torch.randn(count, z_dim, generator=generator(*(seed or (0,))))
+
+
 @torch.no_grad()
-def sample(G, count: int = 64, *seed: int) -> torch.Tensor:
-    """A generator and a seed -> (count, 3, H, W) faces. G is left as it was, batch-norm statistics too."""
-    z = torch.randn(count, G.z_dim, generator=generator(*(seed or (0,))))
+def paint(G, codes) -> torch.Tensor:
+    """A generator and codes (N, z_dim) -> their faces, (N, 3, H, W). G is left as it was, batch-norm statistics too."""
     was_training, device = G.training, next(G.parameters()).device
     G.eval()
-    faces = torch.cat([G(part.to(device)).cpu() for part in z.split(256)])
+    faces = torch.cat([G(part.to(device)).cpu() for part in codes.split(256)])
     G.train(was_training)
     return faces
+
+
+def sample(G, count: int = 64, *seed: int) -> torch.Tensor:
+    """A generator and a seed -> (count, 3, H, W) faces."""
+    return paint(G, codes(count, G.z_dim, *seed))
 
 
 def train(
@@ -223,6 +234,8 @@ def train(
     """
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes is {minutes}: it must be above 0")
+    if recipe.held_out:
+        faces = Subset(faces, preprocess.split(len(faces), recipe.held_out)[0])
     game = Game(recipe, seed, device)
     if resume:
         if copy_to:
@@ -266,7 +279,7 @@ def train(
                 if doubled or game.step % per_epoch == 0 or game.seconds - folder.saved_at > 120:
                     folder.save()
         except BaseException:
-            with suppress(OSError):
+            with suppress(checkpoints.CheckpointError):
                 folder.write_history()  # what led to it can be read there
             raise
         folder.finish()
@@ -300,23 +313,26 @@ class RunFolder:
 
     def write_history(self) -> None:
         """Append the new rows to history.jsonl."""
-        with open(self.file, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in self.history[self.written :])
+        try:
+            with open(self.file, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in self.history[self.written :])
+        except OSError as error:
+            told = f"{self.file} can't be written ({error.strerror or error}): free some space, then resume"
+            raise checkpoints.CheckpointError(told) from error
         self.written = len(self.history)
 
     def save(self) -> None:
         """A sheet of 64 faces, the new rows of the history, a checkpoint; nothing of a game that is not finite."""
-        game = self.game
-        for name in ("G", "D"):
-            if not all(weight.isfinite().all() for weight in getattr(game, name).parameters()):
-                raise FloatingPointError(
-                    f"{name}'s weights are not finite at step {game.step}: try a lower learning rate"
-                )
-        sheet = io.BytesIO()
-        plotting.grid(game.fixed_faces(), 8).save(sheet, "PNG")
+        game, sheet = self.game, io.BytesIO()
+        faces, state = game.fixed_faces(), game.state()
+        for name, part in state.items():
+            if not _finite(part):
+                told = f"{PARTS.get(name, name)} is not finite at step {game.step}: try a lower learning rate"
+                raise FloatingPointError(told)
+        plotting.grid(faces, 8).save(sheet, "PNG")
         checkpoints.write_whole(self.path / "grids" / f"step_{game.step:08d}.png", sheet.getvalue())
         self.write_history()
-        checkpoints.save(game.state() | {"pictures": self.pictures}, checkpoints.at_step(self.path, game.step))
+        checkpoints.save(state | {"pictures": self.pictures}, checkpoints.at_step(self.path, game.step))
         checkpoints.prune(self.path)
         self.saved_at, self.saved_step = game.seconds, game.step
         if game.seconds - self.copied_at > 600:
@@ -340,6 +356,12 @@ class RunFolder:
         self.copy()
 
 
+def _finite(part) -> bool:
+    if isinstance(part, dict):
+        return all(map(_finite, part.values()))
+    return not isinstance(part, torch.Tensor) or bool(part.isfinite().all())
+
+
 @contextmanager
 def stop_asked():
     """Within it SIGINT (Ctrl-C, the notebook's square) and SIGTERM only set the event it gives; a second interrupts."""
@@ -361,7 +383,7 @@ def stop_asked():
 def refuse_old_run(run, copy_to=None) -> None:
     """Raises FileExistsError if the run's folder, or that of its copy, holds a run: a new one would overwrite it."""
     for folder in filter(None, (run, copy_to)):
-        if (Path(folder) / "checkpoints").exists():
+        if checkpoints.saved(folder):
             raise FileExistsError(
                 f"{folder} holds a run already: go on with it (--resume, resume=True) or choose another name"
             )

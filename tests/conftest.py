@@ -11,6 +11,16 @@ from animegan_helpers import drawn, preprocess
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "", None)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="inject faults as often as the README's table says it was")
+
+
+@pytest.fixture
+def often(request):
+    """-> a function that chooses how often a fault is injected: `often(30, 200)` is 200 with --thorough, else 30."""
+    return lambda usual, thorough: thorough if request.config.getoption("--thorough") else usual
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
     """Only this machine can be reached; notebooks' kernels talk to us through loopback, so that stays open."""

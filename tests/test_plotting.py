@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from animegan_helpers import plotting
+from animegan_helpers import plotting, preprocess
 
 
 def colours(count, size=4):
@@ -138,6 +138,45 @@ def test_a_strip_has_a_row_for_each_sheet(run):
     assert [strip.getpixel((strip.width - 1, 8 * row))[0] for row in range(3)] == [
         sheet.getpixel((0, 0))[0] for sheet in sheets
     ]
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """120 greys, of which a few are odd in each way."""
+    (tmp_path / "in").mkdir()
+    for i in range(120):
+        Image.new("RGB", (16, 16), (i + 50,) * 3).save(tmp_path / "in" / f"{i:03d}.bmp")
+    for name in ("copy1", "copy2"):
+        (tmp_path / "in" / f"{name}.bmp").write_bytes((tmp_path / "in" / "007.bmp").read_bytes())
+    Image.new("L", (16, 16), 200).save(tmp_path / "in" / "grey.png")
+    Image.new("L", (3, 3), 250).save(tmp_path / "in" / "tiny.png")
+    return preprocess.prepare(tmp_path / "in", tmp_path / "out", 16)
+
+
+def labels_of(figure):
+    return figure.alt.removeprefix("Rows of small pictures: ").split(". ")[0].split("; ")
+
+
+def test_health_has_a_labelled_row_for_each_kind_of_odd_picture(prepared):
+    figure = plotting.show_health(prepared)
+    assert labels_of(figure) == ["most unlike, the rest", "tiny, 1 picture", "not RGB, 2 pictures",
+                                 "more than once, 1 picture"]  # fmt: skip
+    assert "122 pictures of in" in figure.caption and figure.caption in figure.alt
+    sheet = np.asarray(figure.image)[: 4 * 80]  # four rows of pictures, each enlarged to 64, and white around them
+    first = sheet[8 + 32 :: 80, -(12 * 72 + 8) + 8 + 32]
+    assert first[1:].tolist() == [[250] * 3, [200] * 3, [57] * 3]
+    assert (sheet[100, -72 * 11 :] == 255).all(), "nothing stands beside the only tiny one"
+
+
+def test_health_shows_only_what_there_is(prepared):
+    report = prepared.report
+    report.tiny, report.not_rgb, report.unusual = {}, {}, []
+    assert labels_of(plotting.show_health(prepared)) == ["more than once, 1 picture"]
+    report.duplicates = {}
+    assert labels_of(plotting.show_health(prepared)) == ["all is well"]
+    report.tiny = {name: "1x1" for name in prepared.names} | {"of another set": "1x1"}
+    figure = plotting.show_health(prepared, "Some.", "Many.", columns=5)
+    assert (figure.caption, figure.alt) == ("Some.", "Many.") and figure.image.width < 600
 
 
 def test_a_history_comes_back_as_it_was_written(tmp_path):

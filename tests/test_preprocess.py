@@ -1,8 +1,16 @@
 """preprocess: pictures on disk become batches, and back."""
 
+import io
 import itertools
+import json
 import os
+import re
 import shutil
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -246,12 +254,15 @@ def mixed_folder(tmp_path_factory):
 def test_preparing_counts_and_names_what_it_leaves_out(mixed_folder, tmp_path):
     prepared = preprocess.prepare(mixed_folder, tmp_path / "out", 16)
     report = prepared.report
-    assert (report.found, report.unique, report.not_rgb) == (230, 226, 3)
+    assert (report.found, report.unique) == (230, 226)
+    assert report.not_rgb == {"kind0.png": "L", "kind1.png": "RGBA", "kind2.jpg": "CMYK"} and not report.tiny
     assert set(report.unreadable) == {"text.jpg", "cut.jpg"}
     assert report.duplicates == {"deep/copy.png": "007.png", "zcopy.png": "007.png"} or report.duplicates == {
         "007.png": "deep/copy.png", "zcopy.png": "deep/copy.png"}  # fmt: skip
     assert report.sizes == {"16x16": 228}
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["faces.npy", "names.txt", "report.json"]
+    assert len(report.unusual) == len(set(report.unusual)) == 16 and set(report.unusual) < set(prepared.names)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "faces.npy", "names.txt", "report.json", "unreadable.txt"]  # fmt: skip
     for text in ("230  pictures found", "2  can't be read", "3  are not RGB", "2  are exact copies", "226  unique"):
         assert text in str(report)
 
@@ -286,9 +297,13 @@ def test_a_folder_prepared_before_is_not_prepared_again_unless_it_changed(drawn_
 def test_more_than_1_percent_unreadable_stops_and_names_one(drawn_folder, tmp_path):
     folder = shutil.copytree(drawn_folder, tmp_path / "in")
     (folder / "bad.png").write_text("no picture")
+    listed = tmp_path / "out" / "unreadable.txt"
     for _ in range(2):  # and what was begun is not taken for a prepared set the next time
-        with pytest.raises(ValueError, match="1 of 13 pictures .*bad.png"):
+        with pytest.raises(ValueError, match=f"1 of 13 pictures .*bad.png.*{re.escape(str(listed))} names them all"):
             preprocess.prepare(folder, tmp_path / "out")
+    assert listed.read_text() == "bad.png: it is no picture\n"
+    (folder / "bad.png").unlink()
+    assert len(preprocess.prepare(folder, tmp_path / "out")) == 12 and not listed.exists()
 
 
 def test_what_was_not_prepared_to_its_end_is_prepared_again(drawn_folder, tmp_path):
@@ -296,6 +311,276 @@ def test_what_was_not_prepared_to_its_end_is_prepared_again(drawn_folder, tmp_pa
     (tmp_path / "report.json").unlink()  # it is written last
     (tmp_path / "faces.npy").write_bytes(b"cut")
     assert len(preprocess.prepare(drawn_folder, tmp_path, 16)) == 12
+
+
+def test_a_set_of_an_older_version_is_prepared_again(drawn_folder, tmp_path):
+    report = preprocess.prepare(drawn_folder, tmp_path, 16).report
+    old = {"source": "drawn", "fingerprint": "of the old kind", "size": 16, "found": 12, "unique": 12, "not_rgb": 0}
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    with pytest.raises(ValueError, match="holds no whole prepared set .*: prepare its pictures again"):
+        preprocess.Prepared(tmp_path)
+    assert preprocess.prepare(drawn_folder, tmp_path, 16).report == report
+
+
+DAMAGES = {
+    "cut": lambda raw: raw[: len(raw) // 2],
+    "emptied": lambda raw: b"",
+    "garbage": lambda raw: b"\x93\x00{[\xff" * 30,
+    "a zip": lambda raw: b"PK\x03\x04" + raw,
+    "another kind of text": lambda raw: b"[1, 2]",
+    "a line more": lambda raw: raw + b"\nmore",
+}
+
+
+@pytest.mark.parametrize("name", ["report.json", "names.txt", "faces.npy"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_set_is_told_or_prepared_again(drawn_folder, tmp_path, name, damage):
+    if (name, damage) in (("faces.npy", "a line more"), ("names.txt", "a zip")):
+        pytest.skip("as many pictures and names as before: nothing tells it")
+    whole = preprocess.prepare(drawn_folder, tmp_path, 16)
+    pixels = np.array(whole.array)
+    raw = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()  # a mapped file must not be cut
+    (tmp_path / name).write_bytes(DAMAGES[damage](raw))
+    for read in (preprocess.Prepared, lambda folder: preprocess.ready(folder, 16)):
+        with pytest.raises(
+            ValueError, match=f"{re.escape(str(tmp_path))} holds no whole .*: prepare its pictures again"
+        ):
+            read(tmp_path)
+    assert (preprocess.prepare(drawn_folder, tmp_path, 16).array == pixels).all()
+    assert (whole.array == pixels).all(), "what was open stays as it was"
+
+
+@pytest.mark.parametrize("name", ["report.json", "names.txt", "faces.npy"])
+def test_a_set_with_a_file_missing_is_told(drawn_folder, tmp_path, name):
+    preprocess.prepare(drawn_folder, tmp_path, 16)
+    (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match="holds no whole prepared set"):
+        preprocess.ready(tmp_path, 16)
+
+
+# ---- data health ----
+
+
+def claiming(width, height):
+    """-> a PNG of a few bytes that claims to be of this size."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (head, data, b"IEND")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def jpeg(picture):
+    file = io.BytesIO()
+    picture.save(file, "JPEG")
+    return file.getvalue()
+
+
+UNREADABLE = {  # why, and how
+    "empty": ("no picture", lambda path, i: path.write_bytes(b"")),
+    "html": ("no picture", lambda path, i: path.write_text(f"<!DOCTYPE html><title>404</title>{i}")),
+    "cut": ("truncated", lambda path, i: path.write_bytes(jpeg(noise(i, 64))[:-400])),
+    "text": ("no picture", lambda path, i: path.write_text(f"I am text, {i}")),
+    "bomb": ("decompression bomb", lambda path, i: path.write_bytes(claiming(10_000 * (1 + i % 2), 12_000 + i))),
+    "link": ("link that leads to no file", lambda path, i: path.symlink_to(path.name if i % 2 else "nowhere.jpg")),
+}
+READABLE = {
+    "cmyk": ("CMYK", lambda path, i: noise(i).convert("CMYK").save(path)),
+    "deep": ("I;16B", lambda path, i: Image.fromarray(np.full((16, 16), i, np.uint16)).save(path, "PNG")),
+}
+
+
+def spoil(folder, count):
+    """-> the names of `count` damaged files put into a folder, in the eight ways by turns: name -> way."""
+    ways = {way: make for way, (_, make) in (UNREADABLE | READABLE).items()}
+    names = {f"{i:03d}_{way}.jpg": way for i, way in zip(range(count), itertools.cycle(ways))}
+    for i, (name, way) in enumerate(names.items()):
+        ways[way](folder / name, i)
+    return names
+
+
+@pytest.fixture
+def no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_of_a_thousand_files_exactly_the_hundred_damaged_ones_are_told(tmp_path, no_warning):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "folder.png").mkdir(parents=True)  # no picture
+    for i in range(900):
+        noise(1000 + i).save(folder / f"good{i}.bmp")
+    (tmp_path / "elsewhere.bmp").write_bytes((folder / "good0.bmp").read_bytes())
+    (folder / "good0.bmp").unlink()
+    (folder / "good0.bmp").symlink_to(tmp_path / "elsewhere.bmp")  # a link to a picture is fine
+    damaged = spoil(folder, 100)
+    with pytest.raises(ValueError, match="76 of 1,000 pictures .*unreadable.txt names them all"):
+        preprocess.prepare(folder, out, 16)
+    told = dict(line.split(": ", 1) for line in (out / "unreadable.txt").read_text().splitlines())
+    assert set(told) == {name for name, way in damaged.items() if way in UNREADABLE}
+    assert [name for name, reason in told.items() if UNREADABLE[damaged[name]][0] not in reason] == []
+    for name in told:
+        (folder / name).unlink()
+    report = preprocess.prepare(folder, out, 16).report
+    assert (report.found, report.unique, report.unreadable) == (924, 924, {})
+    assert report.not_rgb == {name: READABLE[way][0] for name, way in damaged.items() if way in READABLE}
+
+
+def test_16_bits_a_colour_are_told_too(tmp_path):
+    data = zlib.compress(b"".join(b"\0" + b"\x80\x00" * 3 * 16 for _ in range(16)))
+    head = b"IHDR" + struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (head, b"IDAT" + data)]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    prepared = preprocess.prepare(tmp_path / "in", tmp_path / "out", 16)
+    assert prepared.report.not_rgb == {"deep.png": "RGB;16B"} and (prepared.array == 128).all()
+
+
+def test_tiny_pictures_are_kept_and_told(tmp_path):
+    (tmp_path / "in").mkdir()
+    for width, height in ((31, 64), (64, 31), (32, 64), (5, 5)):
+        noise(size=64).crop((0, 0, width, height)).save(tmp_path / "in" / f"{width}x{height}.png")
+    prepared = preprocess.prepare(tmp_path / "in", tmp_path / "out", 64)
+    assert prepared.report.tiny == {"31x64.png": "31x64", "5x5.png": "5x5", "64x31.png": "64x31"} and len(prepared) == 4
+    assert "3  are tiny, under half of 64 pixels (kept)" in str(prepared.report)
+
+
+@pytest.mark.parametrize("first", ["0", "z"])  # data/data sorts after the pictures of data, or before them
+@pytest.mark.parametrize("inner", [21, 7])
+def test_a_set_that_comes_twice_is_named_whichever_half_sorts_first(tmp_path, first, inner):
+    folder = tmp_path / "in"
+    (folder / "data" / "data").mkdir(parents=True)
+    for i in range(21):
+        noise(i).save(folder / "data" / f"{first}{i}.png")
+    for path in sorted((folder / "data").glob("*.png"))[:inner]:
+        shutil.copy(path, folder / "data" / "data")
+    report = preprocess.prepare(folder, tmp_path / "out", 16).report
+    assert (report.found, report.unique, len(report.duplicates)) == (21 + inner, 21, inner)
+    assert report.repeated == {"data/data": "data"}
+    assert f"the folder data/data repeats data: {inner} of {inner} pictures" in str(report)
+
+
+def test_folders_that_share_only_some_pictures_repeat_nothing(tmp_path):
+    names = {"a": (0, 1, 2), "b": (2, 3), "c": (3, 4), "d": (0, 1, 2), "d/e": (2, 1)}
+    for folder, seeds in names.items():
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        for seed in seeds:
+            noise(seed).save(tmp_path / "in" / folder / f"{seed}.png")
+    assert preprocess.prepare(tmp_path / "in", tmp_path / "out", 16).report.repeated == {"d": "a", "d/e": "a"}
+
+
+def prepared_of(pixels, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / "in" / f"{i:04d}.bmp")
+    return preprocess.prepare(tmp_path / "in", tmp_path / "out", pixels.shape[1])
+
+
+def test_the_pictures_unlike_the_rest_are_named_the_oddest_first(tmp_path):
+    pixels = np.random.default_rng(0).integers(100, 150, (200, 16, 16, 3), np.uint8)
+    pixels[17], pixels[40, :8], pixels[99, ..., 0] = 255, 30, 250  # white; half of it black; red
+    unusual = preprocess.Prepared(prepared_of(pixels, tmp_path).folder).report.unusual
+    assert set(unusual[:3]) == {"0017.bmp", "0040.bmp", "0099.bmp"} and len(unusual) == 16
+
+
+@pytest.mark.parametrize("size", [1, 18])
+def test_pictures_all_of_one_colour_are_nothing_unusual(tmp_path, size):
+    report = prepared_of(np.full((150, size, size, 3), 77, np.uint8), tmp_path).report
+    assert (report.unique, report.unusual) == (1, [])
+    assert preprocess._unusual(np.full((150, size, size, 3), 77, np.uint8), list("a" * 150)) == []
+
+
+def test_few_pictures_have_no_rest_to_be_unlike(drawn_folder, tmp_path):
+    assert preprocess.prepare(drawn_folder, tmp_path, 16).report.unusual == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows forbids such names")
+def test_odd_names_are_no_trouble(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in (b"a\nb.png", b"\xff.png", "\u2028顔\u3000.png".encode()):
+        noise(len(name)).save(os.fsdecode(os.fsencode(tmp_path / "in") + b"/" + name))
+    for _ in range(2):
+        prepared = preprocess.prepare(tmp_path / "in", tmp_path / "out", 16)
+        assert sorted(prepared.names) == ["\\udcff.png", "a\\nb.png", "\u2028顔\u3000.png"]
+
+
+def test_a_lazy_loader_goes_through_bad_files_and_warns_of_each_once(tmp_path):
+    for i in range(40):
+        noise(i).save(tmp_path / f"{i:03d}_good.bmp")
+    damaged = spoil(tmp_path, 24)
+    lazy = preprocess.PictureFolder(tmp_path, 16)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        two_epochs = list(itertools.islice(preprocess.batches(lazy, 8), 16))
+    unreadable = {name for name, way in damaged.items() if way in UNREADABLE}
+    assert len(warned) == len(unreadable) == 18
+    assert {str(one.message).split(" ")[0] for one in warned} == unreadable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = list(itertools.islice(preprocess.batches(preprocess.PictureFolder(tmp_path, 16), 8, workers=2), 16))
+    assert all(torch.equal(one, other) for one, other in zip(two_epochs, again))
+    names = [path.name for path in lazy.paths]
+    last = max(names.index(name) for name in unreadable)
+    following = next(path for path in lazy.paths[last:] if path.name not in unreadable)
+    assert (lazy.__getitems__([last])[0].numpy() == preprocess.read_picture(following, 16)).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_lazy_loader_with_nothing_to_read_says_so(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_text("no picture")
+    with pytest.raises(ValueError, match="neither .*1.png nor the 100 after it can be read: preprocess.prepare tells"):
+        preprocess.PictureFolder(tmp_path).__getitems__([1])
+
+
+FRUGAL = """
+import itertools, sys, threading, time, warnings
+from animegan_helpers import preprocess
+
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) / 2**20
+
+peak = start = resident()
+def watch():
+    global peak
+    while True:
+        peak = max(peak, resident())
+        time.sleep(0.01)
+
+threading.Thread(target=watch, daemon=True).start()
+prepared = preprocess.prepare(*sys.argv[1:])
+for batch in itertools.islice(preprocess.batches(prepared, 128), 50):
+    assert batch.shape == (128, 64, 64, 3)
+print(len(prepared), prepared.array.nbytes / 2**30, start, peak)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is told by Linux's /proc")
+def test_the_whole_of_a_large_set_is_never_in_memory(tmp_path):
+    folder, count = tmp_path / "in", 63_632
+    folder.mkdir()
+    empty, random = io.BytesIO(), np.random.default_rng(0)
+    Image.new("RGB", (32, 32)).save(empty, "BMP")
+    head = empty.getvalue()[:54]
+    for i in range(count):
+        (folder / f"{i:05d}.bmp").write_bytes(head + random.bytes(32 * 32 * 3))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FRUGAL, str(folder), str(tmp_path / "out")],
+            capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    finally:
+        for made in (folder, tmp_path / "out"):
+            shutil.rmtree(made, ignore_errors=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    unique, gigabytes, start, peak = map(float, done.stdout.split())
+    print(
+        f"{unique:.0f} pictures, {gigabytes:.2f} GB of pixels; in memory {start:.2f} GB before, {peak:.2f} GB at most"
+    )
+    assert unique == count and gigabytes > 0.7
+    assert peak < 2 and peak - start < gigabytes / 2
 
 
 def test_any_source_becomes_ready(drawn_folder, home):
@@ -318,4 +603,6 @@ def test_the_real_sets_are_found_whole_and_their_copies_left_out(name, found, un
     pictures = download.unpack(Path(folder) / f"{name}.zip", tmp_path / name)
     report = preprocess.prepare(pictures, tmp_path / "prepared").report
     assert (report.found, report.unique, len(report.unreadable)) == (found, unique, 0)
-    assert len(report.duplicates) == found - unique
+    assert len(report.duplicates) == found - unique and len(report.unusual) == 16
+    assert report.repeated == ({"data/data": "data"} if name == "anime-faces" else {})
+    assert ("the folder data/data repeats data: 500 of 500 pictures" in str(report)) == (name == "anime-faces")
