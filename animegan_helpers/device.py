@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def pick() -> Machine:
     if torch.backends.mps.is_available():  # fp32 only: half precision on MPS is not worth its surprises here
         return Machine(torch.device("mps"), f"Apple GPU ({platform.processor()})", width=32, batch=64)
     return Machine(torch.device("cpu"), f"CPU with {torch.get_num_threads()} threads", width=16, batch=32)
+
+
+def matrix_rate(device="cpu") -> float:
+    """-> how fast this machine multiplies matrices of 1024x1024, in GFLOP/s: the best of five short tries."""
+    a, best = torch.rand(1024, 1024, device=device), 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(8):
+            last = a @ a
+        last[0, 0].item()  # a GPU has finished only when it is asked for a number
+        best = max(best, 8 * 2 * 1024**3 / (time.perf_counter() - start) / 1e9)
+    return best
 
 
 def where() -> str:

@@ -1,13 +1,22 @@
-"""Run notebooks top to bottom in a clean kernel and keep their outputs: python notebooks/execute.py [05 03 ...]"""
+"""Run notebooks top to bottom in a clean kernel and keep their outputs: python notebooks/execute.py [05 03 ...]
 
+The seconds each one took are kept in recorded/minutes.json: page 00 tells from them what a learner's machine will take.
+"""
+
+import json
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
+from animegan_helpers import device, plotting
+
 HERE = Path(__file__).parent
+MINUTES = plotting.RECORDED / "minutes.json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def settle(text: str) -> str:
@@ -16,7 +25,7 @@ def settle(text: str) -> str:
 
 
 def tidy(notebook) -> None:
-    """Keep what readers see: no widget state, no timestamps, no intermediate progress."""
+    """Keep what readers see: no widgets (a picture stands beside each), no timestamps, no intermediate progress."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -24,6 +33,8 @@ def tidy(notebook) -> None:
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:03d}"
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if WIDGET not in one.get("data", {})]
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = settle(output.text)
@@ -39,7 +50,12 @@ def main(names: list[str]) -> None:
         ).execute()
         tidy(notebook)
         nbformat.write(notebook, path)
-        print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 2**20:.2f} MB")
+        seconds = time.perf_counter() - start
+        told = json.loads(MINUTES.read_text(encoding="utf-8")) if MINUTES.exists() else {"seconds": {}}
+        told["seconds"][path.name[:2]] = round(seconds)
+        told |= {"gflops": round(device.matrix_rate(), 1), "machine": str(device.pick()), "date": str(date.today())}
+        MINUTES.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 2**20:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -61,3 +61,7 @@ def test_other_seeds_draw_other_numbers(one, other):
 @pytest.mark.parametrize("one, other", [((3,), (3, 0)), ((3, 2), (3, 2, 0)), ((2**32,), (0, 1))])
 def test_a_step_0_and_a_large_seed_are_numbers_too(one, other):
     assert draw(*one) != draw(*other)
+
+
+def test_the_matrix_rate_is_a_rate():
+    assert 0.1 < device.matrix_rate() < 1e6

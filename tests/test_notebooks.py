@@ -82,10 +82,10 @@ def test_no_path_or_name_of_the_machine_that_ran_a_page_is_left_in_it(page):
 
 def test_each_page_has_exercises_that_say_not_yet_and_their_answers(page):
     exercises = sum("checks.exercise(" in "".join(cell["source"]) for cell in code(page))
-    assert 2 <= exercises <= 4
     assert printed(page).count("Not yet") == exercises
     assert prose(page).count("<details>") == exercises
-    assert "Find the bug" in prose(page)
+    if not page["path"].name.startswith("00"):  # which asks for nothing
+        assert 2 <= exercises <= 4 and "Find the bug" in prose(page)
 
 
 def test_building_pages_hand_over_to_the_package(page):
