@@ -65,15 +65,14 @@ def sefa(G, count: int = 8) -> torch.Tensor:
 def pca(G, count: int = 8, samples: int = 1000, seed: int = 0) -> torch.Tensor:
     """A generator -> (count, z_dim) unit directions along which its features vary most (GANSpace, arXiv:2004.02546).
 
-    The features are those behind the second block; the codes that lead along their axes are found by least squares.
+    The features are those behind the second block. A direction is the mean of the codes, each weighed by how far along
+    the axis its features lie.
     """
     z = codes(samples, G.z_dim, seed)
     seen = G.net[:6](z.to(next(G.parameters()).device)[:, :, None, None]).flatten(1).cpu()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # pca_lowrank takes no generator
-        axes = torch.pca_lowrank(seen, q=count)[2]
-    along = (seen - seen.mean(0)) @ axes  # (samples, count)
-    return torch.nn.functional.normalize(torch.linalg.lstsq(along, z).solution)
+    seen = seen - seen.mean(0)
+    far = torch.linalg.eigh(seen @ seen.T).eigenvectors[:, -count:].flip(1)  # (samples, count), the widest axis first
+    return torch.nn.functional.normalize(far.T @ z)
 
 
 def scores(judge, faces) -> torch.Tensor:
@@ -102,7 +101,8 @@ def attribute_directions(G, judge, samples: int = 4000, seed: int = 0) -> dict[s
 
 def effects(G, judge, directions: dict, reach: float = 4.0, samples: int = 200, seed: int = 1) -> dict[str, dict]:
     """What each direction does when codes go from `-reach` to `reach` along it -> by name: `right`, the share of codes
-    whose scale moves up, and `moves`, by how much each scale moves on average, in its standard deviations.
+    whose scale moves up (None if its name is not one of `SCALES`), and `moves`, by how much each scale moves on average,
+    in its standard deviations.
 
     Take another judge than the directions were fitted with: a fit always pleases its own.
     """
@@ -112,8 +112,8 @@ def effects(G, judge, directions: dict, reach: float = 4.0, samples: int = 200, 
     for name, direction in directions.items():
         low, high = (scores(judge, paint(G, z + side * reach * direction)) for side in (-1, 1))
         moves = dict(zip(SCALES, ((high - low).mean(0) / spread).tolist()))
-        right = (high > low).double().mean(0)[list(SCALES).index(name)].item()
-        told[name] = {"right": right, "moves": moves}
+        up = dict(zip(SCALES, (high > low).double().mean(0).tolist()))
+        told[name] = {"right": up.get(name), "moves": moves}
     return told
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from animegan_helpers import recipes, training
 
-NAMES = ["default", "default-gpu", "bce", "300-epochs", "noisy-labels", "paper", "scores", "sequential"]
+NAMES = ["default", "default-gpu", "ready", "bce", "300-epochs", "noisy-labels", "paper", "scores", "sequential"]
 
 
 def rows(net):
