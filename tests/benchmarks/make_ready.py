@@ -1,6 +1,6 @@
 """Make what comes with the package, from nothing: the generator, its directions, the judge, their tables, the card.
 
-python tests/benchmarks/make_ready.py [STEPS] -> animegan_helpers/ready/ (work files in data/ready/; cut off, it goes on)
+python tests/benchmarks/make_ready.py [STEPS] -> animegan_helpers/ready/ (works in data/ready/; cut off, it goes on)
 """
 
 import json
