@@ -101,8 +101,8 @@ def attribute_directions(G, judge, samples: int = 4000, seed: int = 0) -> dict[s
 
 def effects(G, judge, directions: dict, reach: float = 4.0, samples: int = 200, seed: int = 1) -> dict[str, dict]:
     """What each direction does when codes go from `-reach` to `reach` along it -> by name: `right`, the share of codes
-    whose scale moves up (None if its name is not one of `SCALES`), and `moves`, by how much each scale moves on average,
-    in its standard deviations.
+    whose scale moves up (None for a name that is none of `SCALES`), and `moves`, by how much each scale moves on
+    average, in its standard deviations.
 
     Take another judge than the directions were fitted with: a fit always pleases its own.
     """
@@ -117,6 +117,7 @@ def effects(G, judge, directions: dict, reach: float = 4.0, samples: int = 200, 
     return told
 
 
+@torch.random.fork_rng(devices=[])  # start weights are drawn, then replaced
 def ready():
     """-> the generator that comes with the package, in eval mode, and its attribute directions."""
     with safe_open(READY / "generator.safetensors", "pt") as file:
@@ -127,6 +128,7 @@ def ready():
     return G.eval(), directions
 
 
+@torch.random.fork_rng(devices=[])
 def mine_or_ready(run=None):
     """A run's folder -> its generator, its attribute directions, and where they come from.
 

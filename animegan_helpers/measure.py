@@ -47,9 +47,9 @@ class Judge(nn.Module):
 
     def __init__(self, width: int = 16):
         super().__init__()
-        blocks = [layer for i in (1, 2, 4) for layer in down(width * i, width * i * 2)]
+        blocks = [*down(3, width), *(layer for i in (1, 2, 4) for layer in down(width * i, width * i * 2))]
         features = nn.Linear(width * 8 * 4 * 4, 64, bias=False), nn.BatchNorm1d(64, affine=False)
-        self.net = nn.Sequential(*down(3, width), *blocks, nn.Flatten(), *features)
+        self.net = nn.Sequential(*blocks, nn.Flatten(), *features)
         self.heads = nn.ModuleDict({name: nn.Linear(64, len(values)) for name, values in ATTRIBUTES.items()})
 
     def forward(self, pictures):
@@ -325,13 +325,13 @@ def measure(G, faces, judge, held_out=None, count: int = 2000, seeds=(0, 1, 2)) 
     a row of copies: 1 % is chance. The judge may be any network: only a `Judge` fills the rows of attributes.
     Raises ValueError if there are too few faces.
     """
-    count = min(count, len(faces) // 2, count if isinstance(G, nn.Module) else len(G))
+    made = isinstance(G, nn.Module)
+    count = min(count, len(faces) // 2, count if made else len(G))
     originals, control = (None, None) if held_out is None else (thumbnails(faces), thumbnails(held_out))
     numbers = {}
     for seed in tqdm(seeds, desc="measuring", unit="seed"):
         rows = _shuffled(len(faces), seed)
         real, other = _take(faces, rows[:count]), _take(faces, rows[count : 2 * count])
-        made = isinstance(G, nn.Module)
         fake = to_pixels(sample(G, count, seed, ROWS)) if made else _take(G, _shuffled(len(G), seed)[:count])
         known = features(judge, real)
         for mark, some in ("", fake), (" (real)", other):

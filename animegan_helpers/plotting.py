@@ -65,7 +65,7 @@ def film_strip(sheets, labels, caption: str, alt: str = "", faces: int = 8) -> F
 
 def strip(sheets, labels, faces: int = 8) -> Image.Image:
     """The first `faces` faces of each sheet -> one picture, a row a sheet, with its label before it."""
-    return _labelled([_first_faces(sheet, faces) for sheet in sheets], labels)
+    return labelled([_first_faces(sheet, faces) for sheet in sheets], labels)
 
 
 def show_health(prepared, caption: str = "", alt: str = "", columns: int = 12) -> Figure:
@@ -81,10 +81,10 @@ def show_health(prepared, caption: str = "", alt: str = "", columns: int = 12) -
     grids = [grid(prepared.array[some], columns, zoom=max(1, 64 // report.size)) for some in chosen]
     caption = caption or f"What stands out among the {report.unique:,} pictures of {report.source}."
     alt = alt or f"Rows of small pictures: {'; '.join(rows)}. {caption}".replace("\n", ", ")
-    return Figure(_labelled(grids, rows), caption, alt)
+    return Figure(labelled(grids, rows), caption, alt)
 
 
-def _labelled(rows, labels) -> Image.Image:
+def labelled(rows, labels) -> Image.Image:
     """Pictures, and the text that stands before each -> one picture of all."""
     font = ImageFont.load_default(14)
     margin = int(max(font.getlength(line) for label in labels for line in label.split("\n"))) + 14

@@ -79,7 +79,7 @@ RECIPES = {
         Recipe(
             "ready",
             "ours, wider and for longer: the generator that comes with the package",
-            width=24, batch=32, steps=24_000, loss="relativistic", r1=2.0, r1_every=8, lr_g=1e-3, lr_d=1e-3,
+            width=24, batch=32, steps=8704, loss="relativistic", r1=2.0, r1_every=8, lr_g=1e-3, lr_d=1e-3,
             betas=(0.0, 0.99), ema=0.999, d_norm="none", d_start="he",
         ),
         Recipe(

@@ -405,6 +405,7 @@ def read_recipe(run) -> recipes.Recipe:
         raise checkpoints.CheckpointError(f"{run} is not a run's folder: it has no readable recipe.json") from None
 
 
+@torch.random.fork_rng(devices=[])  # start weights are drawn, then replaced
 def load_generator(run) -> Generator:
     """A run's folder -> its generator, in eval mode. Raises CheckpointError if it is not a finished run's folder."""
     G, weights = make_generator(read_recipe(run)), checkpoints.load(Path(run) / "G.pth")

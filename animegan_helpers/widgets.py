@@ -25,7 +25,9 @@ LARGE = NEIGHBOURS * (SMALL + GAP) - GAP  # pixels: the large face is as wide as
 
 LABEL = {"description_width": "150px"}
 LINE = """<textarea readonly rows="3" aria-label="the line that shows this face again" style="box-sizing: border-box;
-width: 100%; font: 12px/1.4 monospace; resize: none; color: inherit; background: transparent">{}</textarea>"""
+width: 100%; padding: 4px 8px; border: 1px solid #bbb; font: 12px/1.4 monospace; resize: none; color: inherit;
+background: transparent">{}</textarea>"""
+TOLD = '<div role="status" style="overflow-wrap: anywhere; line-height: 1.4">{}</div>'
 
 
 class LiveView:
@@ -42,8 +44,9 @@ class LiveView:
         if now - self.last < self.seconds and not done:
             return
         faces = plotting.grid(game.fixed_faces(32), columns=8)
+        rows = history[:: 1 + len(history) // 500]  # more points cost time, and can't be seen
         figure = plotting.live(
-            faces, history, f"Step {game.step:,}, {game.seconds:.0f} seconds: faces of 32 fixed codes, and the losses."
+            faces, rows, f"Step {game.step:,}, {game.seconds:.0f} seconds: faces of 32 fixed codes, and the losses."
         )
         if self.handle:
             self.handle.update(figure)
@@ -70,9 +73,7 @@ class Explorer(ipywidgets.HBox):
             seed, min=0, max=999_999, description="seed of the code", style=LABEL, layout=Layout(width="260px")
         )
         self.buttons = [
-            _button(
-                "Random", "random", "Another code, drawn at random; the sliders go back to the middle", self.random
-            ),
+            _button("Random", "random", "Another random code; the sliders go back to the middle", self.random),
             _button("Walk", "play", "Walk from this face to that of another random code", self.walk),
             _button("Save as PNG", "download", "Write this face into data/pictures", self.save),
             _button("Copy the code", "copy", "Copy the line that shows this face again when you run it", self.copy),
@@ -87,7 +88,7 @@ class Explorer(ipywidgets.HBox):
         by_number = ipywidgets.Accordion([ipywidgets.VBox([self.moves[name] for name in numbers])], selected_index=None)
         by_number.set_title(0, f"The first {raw} of the code's {G.z_dim} numbers, one by one")
         row = ipywidgets.HBox(self.buttons, layout=Layout(flex_flow="row wrap"))
-        below = [by_number, self.truncation, self.seed, row, self.line, self.told, self.script]
+        below = [by_number] * bool(numbers) + [self.truncation, self.seed, row, self.line, self.told, self.script]
         controls = [self.moves[name] for name in directions] + below
         column = ipywidgets.VBox(controls, layout=Layout(flex="1 1 400px", max_width="560px", margin="0 0 0 16px"))
         super().__init__([self.image, column], layout=Layout(flex_flow="row wrap", align_items="flex-start"))
@@ -101,7 +102,7 @@ class Explorer(ipywidgets.HBox):
 
     def code(self) -> torch.Tensor:
         """-> the code whose face is shown, (z_dim,): the seed's, truncated, then moved."""
-        code = latent.truncate(codes(1, self.G.z_dim, self.seed.value)[0], self.truncation.value)
+        code = latent.truncate(codes(1, self.G.z_dim, self.seed.value)[0], round(self.truncation.value, 2))
         return sum((far * self.vectors[name] for name, far in self.moved().items()), code)
 
     def text(self) -> str:
@@ -114,6 +115,8 @@ class Explorer(ipywidgets.HBox):
         for name, far in moves.items():
             if name not in self.moves or abs(far) > self.reach:
                 raise ValueError(f"can't move {name!r} by {far}: up to {self.reach} for {', '.join(self.moves)}")
+        if not (0 <= seed <= self.seed.max and 0 <= truncation <= 1):
+            raise ValueError(f"seed {seed}, truncation {truncation}: from 0 to {self.seed.max}, and from 0 to 1")
         self.held = True
         try:
             self.seed.value, self.truncation.value = seed, truncation
@@ -156,7 +159,7 @@ class Explorer(ipywidgets.HBox):
         self._tell("Copied, if your browser allows it; else select the line above.")
         with self.script:
             self.script.clear_output()
-            display(Javascript(f"navigator.clipboard?.writeText({json.dumps(self.text())})"))
+            display(Javascript(f"navigator.clipboard?.writeText({json.dumps(self.text())}).catch(() => 0)"))
 
     def png(self) -> bytes:
         """-> the large face as a file, with the line that shows it again in it."""
@@ -167,10 +170,11 @@ class Explorer(ipywidgets.HBox):
     def figure(self, caption: str = "") -> plotting.Figure:
         """-> what the sliders do, as a picture: for each direction a row of eight faces, from low to high."""
         steps, code = torch.linspace(-self.reach, self.reach, 8)[:, None], self.code()
-        rows = [plotting.grid(paint(self.G, code + steps * vector), 8) for vector in self.named.values()]
+        ways = [(steps - self.moves[name].value) * vector for name, vector in self.named.items()]
+        rows = [plotting.grid(paint(self.G, code + way), 8) for way in ways]
         caption = caption or f"Each row moves one direction, from -{self.reach:g} to {self.reach:g}; all else stays."
         alt = f"Rows of eight faces, one row for each direction: {', '.join(self.named)}. {caption}"
-        return plotting.Figure(plotting._labelled(rows, list(self.named)), caption, alt)
+        return plotting.Figure(plotting.labelled(rows, list(self.named)), caption, alt)
 
     def _repaint(self, change=None) -> None:
         if not self.held:
@@ -187,22 +191,12 @@ class Explorer(ipywidgets.HBox):
         self.image.value = _png(page, compress_level=1)
 
     def _tell(self, message: str) -> None:
-        self.told.value = (
-            f'<div role="status" style="overflow-wrap: anywhere; line-height: 1.4">{escape(message)}</div>'
-        )
+        self.told.value = TOLD.format(escape(message))
 
 
 def _slider(name, low, high, step, value, form) -> ipywidgets.FloatSlider:
-    return ipywidgets.FloatSlider(
-        value,
-        min=low,
-        max=high,
-        step=step,
-        description=name,
-        readout_format=form,
-        style=LABEL,
-        layout=Layout(width="auto"),
-    )
+    looks = {"style": LABEL, "layout": Layout(width="auto"), "readout_format": form}
+    return ipywidgets.FloatSlider(value, min=low, max=high, step=step, description=name, **looks)
 
 
 def _button(name, icon, tooltip, act) -> ipywidgets.Button:

@@ -1,6 +1,7 @@
 """Run notebooks top to bottom in a clean kernel and keep their outputs: python notebooks/execute.py [05 03 ...]
 
-The seconds each one took are kept in recorded/minutes.json: page 00 tells from them what a learner's machine will take.
+The seconds each one took are kept in recorded/minutes.json, with the machine's speed at that time: page 00 tells from
+them what a learner's machine will take. So run all of them with nothing else running.
 """
 
 import json
@@ -51,9 +52,9 @@ def main(names: list[str]) -> None:
         tidy(notebook)
         nbformat.write(notebook, path)
         seconds = time.perf_counter() - start
-        told = json.loads(MINUTES.read_text(encoding="utf-8")) if MINUTES.exists() else {"seconds": {}}
-        told["seconds"][path.name[:2]] = round(seconds)
-        told |= {"gflops": round(device.matrix_rate(), 1), "machine": str(device.pick()), "date": str(date.today())}
+        told = json.loads(MINUTES.read_text(encoding="utf-8")) if MINUTES.exists() else {}
+        rate, machine = round(device.matrix_rate(), 1), str(device.pick())
+        told[path.name[:2]] = {"seconds": round(seconds), "gflops": rate, "on": machine, "date": str(date.today())}
         MINUTES.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 2**20:.2f} MB")
 

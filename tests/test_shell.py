@@ -1,5 +1,6 @@
 """The same from a shell: python -m animegan_helpers ..."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animegan_helpers import __main__, drawn, recipes, training
+from animegan_helpers import __main__, drawn, measure, preprocess, recipes, training
 
 SMALL = ("--width", "4", "--z-dim", "8", "--batch", "4", "--size", "16")
-COMMANDS = ("draw", "prepare", "train", "sample", "recipes")
+COMMANDS = ("draw", "prepare", "train", "sample", "measure", "recipes")
 
 
 @pytest.fixture
@@ -219,3 +220,55 @@ def test_a_generator_that_does_not_fit_its_recipe_is_told_in_one_line(shell, run
 def test_drawing_into_a_folder_that_holds_something_is_told_in_one_line(shell, drawn_folder):
     copy = shutil.copytree(drawn_folder, "mine")
     refused(shell("draw", "--count", 1, "--out", copy), "mine", "not empty")
+
+
+# ---- measuring ----
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A folder with 160 drawn faces in `d` and two runs of one step: `r`, and `held`, which held out a tenth."""
+    root = tmp_path_factory.mktemp("measured")
+    drawn.write(root / "d", 160, seed=5, workers=1)
+    faces = preprocess.prepare(root / "d", root / "prepared")
+    recipe = recipes.get("default", width=4, z_dim=8, batch=4)
+    for name, share in (("r", 0.0), ("held", 0.1)):
+        training.train(recipe.changed(held_out=share), faces, root / name, steps=1)
+    return root
+
+
+def test_measuring_prints_a_table_and_writes_each_seeds_numbers(shell, measured, tmp_path):
+    words = ("measure", "--run", measured / "r", "--data", measured / "prepared", "--count", 70)
+    code, said, complaints = shell(*words, "--seeds", 2, "--out", tmp_path / "two.json")
+    assert (code, complaints) == (0, []) and str(tmp_path / "two.json") in said
+    numbers = json.loads((tmp_path / "two.json").read_text())
+    assert measure.table(numbers) in said and "±" in said and "copies" not in said
+    assert all(len(values) == 2 for values in numbers.values())
+    for name in ("FID", "KID x 1000", "sliced Wasserstein"):
+        assert min(numbers[name]) > max(numbers[f"{name} (real)"]), "a run of one step is far behind real faces"
+    code, said, _ = shell(*words, "--seeds", 1)
+    first = json.loads((measured / "r" / "measures.json").read_text())
+    assert code == 0 and first == {name: values[:1] for name, values in numbers.items()}
+
+
+def test_measuring_a_run_that_held_faces_out_counts_copies(shell, measured):
+    code, said, complaints = shell(
+        "measure", "--run", measured / "held", "--data", measured / "prepared", "--count", 70, "--seeds", 1
+    )
+    assert (code, complaints) == (0, []) and "copies, %" in said
+    assert json.loads((measured / "held" / "measures.json").read_text())["copies, %"] == [0]
+
+
+@pytest.mark.parametrize("words, told", [
+    (("--count", "64"), "more faces than features"), (("--count", "0"), "0"), (("--seeds", "none"), "none"),
+    (("--run", "nowhere"), "nowhere"), (("--data", "nowhere"), "nowhere"),
+])  # fmt: skip
+def test_measuring_what_cannot_be_measured_is_told_in_one_line(shell, measured, words, told):
+    given = {"--run": measured / "r", "--data": measured / "prepared", "--count": 70} | dict([words])
+    before = sorted(measured.rglob("*"))
+    refused(shell("measure", *(word for pair in given.items() for word in pair)), told)
+    assert sorted(measured.rglob("*")) == before
+
+
+def test_measuring_a_run_of_another_size_is_told_in_one_line(shell, faces, run_folder):
+    refused(shell("measure", "--run", run_folder, "--data", faces.folder, "--count", 8), "64, 64", "16, 16")

@@ -12,6 +12,7 @@ import torch
 from record import processor
 
 from animegan_helpers import checkpoints, device, drawn, latent, measure, plotting, preprocess, recipes, training
+from animegan_helpers.widgets import Explorer
 
 WORK = device.data_folder() / "ready"
 
@@ -61,9 +62,10 @@ def main(steps: str = "") -> None:
 
     test = faces("test", 2000, 4)
     measure.READY.mkdir(exist_ok=True)
-    first, accuracy = judge(measure.READY / "judge.pt", 4096, 2, test)
+    first, accuracy = judge(WORK / "judge.pt", 4096, 2, test)
     second, other_accuracy = judge(WORK / "second_judge.pt", 4096, 3, test)
 
+    measure.save_judge(first, measure.READY / "judge.pt")
     G = training.load_generator(run)
     as_files(G, latent.attribute_directions(G, first), recipe)
     G, directions = latent.ready()  # as it is shipped: in half precision
@@ -72,6 +74,8 @@ def main(steps: str = "") -> None:
     tables = {"accuracy": accuracy, "second judge's accuracy": other_accuracy, "effects": effects, "measures": numbers}
     (measure.READY / "tables.json").write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
     plotting.grid(training.sample(G, 32, 0), 8).quantize(256).save(measure.READY / "faces.png", optimize=True)
+    sliders = Explorer(G, directions, seed=3).figure().image.quantize(256)
+    sliders.save(plotting.RECORDED / "sliders.png", optimize=True)
     weights = sum(p.numel() for p in G.parameters())
     (measure.READY / "README.md").write_text(f"""# The ready generator and its judge
 

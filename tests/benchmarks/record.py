@@ -21,7 +21,8 @@ def processor() -> str:
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor()
-    return f"{torch.get_num_threads()} cores of {name}"
+    count = torch.get_num_threads()
+    return f"{count} core{'s' * (count > 1)} of {name}"
 
 
 def main(run: str, name: str, what: str) -> None:
