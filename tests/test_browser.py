@@ -17,7 +17,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 WITH_EXPLORER = ("00_start_here.ipynb", "06_explore_the_latent_space.ipynb")
-SLOW = ("06_explore_the_latent_space.ipynb",)
 PAGES = [name for name in WITH_EXPLORER if (ROOT / "notebooks" / name).exists()]
 EXPLORER = """
 from animegan_helpers import latent, widgets
@@ -254,24 +253,10 @@ def test_every_control_of_the_explorer_changes_its_picture(page, jupyter, projec
     screenshot(shown.box, "5_narrow")
 
 
-def shortened(path):
-    """Of a page whose other cells take minutes (nbval runs them) leave those that the explorer needs."""
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            needed = any(word in cell.source for word in ("import torch", "latent.ready()", "xplorer"))
-            cell.source = cell.source.replace("G, _ = latent.ready()", "G, directions = latent.ready()") * needed
-            cell.outputs = []
-    nbformat.write(notebook, path)
-
-
 @pytest.mark.parametrize("name", PAGES)
-def test_the_explorer_of_a_page_works_there(page, jupyter, project, name, request):
-    thorough = request.config.getoption("--thorough")
-    if name in SLOW and not thorough:
-        shortened(project / "notebooks" / name)
+def test_the_explorer_of_a_page_works_there(page, jupyter, name):
     opened(page, jupyter, name)
-    run_all(page, seconds=1200 if thorough else 120)
+    run_all(page, seconds=600)
     shown = Shown(page)
     shown.box.locator(".noUi-handle").first.focus()
     shown.changes(lambda: page.keyboard.press("ArrowRight"))
