@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+import torch
 
 from animegan_helpers import drawn, preprocess
 
@@ -19,6 +20,16 @@ def pytest_addoption(parser):
 def often(request):
     """-> a function that chooses how often a fault is injected: `often(30, 200)` is 200 with --thorough, else 30."""
     return lambda usual, thorough: thorough if request.config.getoption("--thorough") else usual
+
+
+def flat(state, path=""):
+    """A nested state -> its leaves by path, tensors as bytes: equal only if all bits are."""
+    if isinstance(state, torch.Tensor):
+        return {path: (str(state.dtype), tuple(state.shape), state.numpy().tobytes())}
+    if isinstance(state, (dict, list, tuple)):
+        pairs = state.items() if isinstance(state, dict) else enumerate(state)
+        return {key: leaf for name, part in pairs for key, leaf in flat(part, f"{path}/{name}").items()}
+    return {path: state}
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -24,6 +24,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import flat
 from jupyter_client.manager import KernelManager
 
 from animegan_helpers import __main__, checkpoints, preprocess, recipes, training, widgets
@@ -34,16 +35,6 @@ EPOCH = 4  # steps: the set of the `faces` fixture has 16 pictures
 
 def play(faces, run, steps, **named):
     return training.train(OURS, faces, run, steps=steps, seed=3, **named)
-
-
-def flat(state, path=""):
-    """A nested state -> its leaves by path, tensors as bytes: equal only if all bits are."""
-    if isinstance(state, torch.Tensor):
-        return {path: (str(state.dtype), tuple(state.shape), state.numpy().tobytes())}
-    if isinstance(state, (dict, list, tuple)):
-        pairs = state.items() if isinstance(state, dict) else enumerate(state)
-        return {key: leaf for name, part in pairs for key, leaf in flat(part, f"{path}/{name}").items()}
-    return {path: state}
 
 
 def fingerprint(run):

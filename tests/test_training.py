@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import flat
 from PIL import Image
 from torch import nn
 
@@ -33,16 +34,6 @@ def step_inputs(seed=0):
     torch.manual_seed(seed)
     game = training.Game(PLAIN, seed)
     return game, torch.rand(4, 3, 16, 16) * 2 - 1, torch.randn(4, 8)
-
-
-def flat(state, path=""):
-    """A nested state -> its leaves by path, tensors as bytes: equal only if all bits are."""
-    if isinstance(state, torch.Tensor):
-        return {path: (str(state.dtype), tuple(state.shape), state.numpy().tobytes())}
-    if isinstance(state, (dict, list, tuple)):
-        pairs = state.items() if isinstance(state, dict) else enumerate(state)
-        return {key: leaf for name, part in pairs for key, leaf in flat(part, f"{path}/{name}").items()}
-    return {path: state}
 
 
 def bits(game):
