@@ -44,8 +44,9 @@ def train(args):
         training.refuse_old_run(args.run, args.copy_to)  # before the data is prepared, which may take long
     elif args.copy_to:
         checkpoints.bring_back(args.copy_to, args.run)
-    if args.resume and args.recipe is None:  # the run knows its own
-        recipe = training.read_recipe(args.run).changed(**changes)
+    before = args.run if args.resume else args.from_run
+    if before and args.recipe is None:  # the run knows its own
+        recipe = training.read_recipe(before).changed(**changes)
     else:
         recipe = recipes.get(args.recipe or "default", gpu=machine.device.type == "cuda", **changes)
     faces = preprocess.ready(args.data, recipe.size)
@@ -54,11 +55,11 @@ def train(args):
     length = {"steps": args.steps, "epochs": args.epochs, "minutes": args.minutes}
     game = training.train(
         recipe, faces, args.run, **length, seed=args.seed, device=machine.device, resume=args.resume,
-        copy_to=args.copy_to,
+        from_run=args.from_run, watch=measure.Watch(), copy_to=args.copy_to,
     )  # fmt: skip
     picture = Path(args.run) / "faces.png"
     plotting.grid(game.fixed_faces(), 8, zoom=2).save(picture)
-    plotting.film(args.run, Path(args.run) / "film.gif")
+    print("beside it:", ", ".join(path.name for path in training.write_pictures(args.run)))
     print(f"{game.step:,} steps in {game.seconds / 60:.1f} minutes; 64 faces are in {picture.resolve()}")
     print(f"more faces: python -m animegan_helpers sample --run {args.run}")
     print("train on: the same command with --resume, and more minutes, epochs or steps in all")
@@ -84,11 +85,14 @@ def measure_run(args):
 
 
 def show_recipes(args):
-    row = "{:<14}{:>6}{:>6}{:>6}  {:<13}{:<9}{:<9}{:<8} {}"
-    print(row.format("name", "width", "z_dim", "batch", "loss", "lr of G", "lr of D", "average", "what it is"))
+    row = "{:<14}{:>5}{:>7}{:>7}  {:<14}{:<9}{:<9}{:<14}{:<9}{}"
+    print(row.format("name", "width", "z_dim", "batch", "loss", "lr of G", "lr of D", "labels", "average", "length"))
     for r in recipes.RECIPES.values():
-        rates = f"{r.lr_g:g}", f"{r.lr_d:g}"
-        print(row.format(r.name, r.width, r.z_dim, r.batch, r.loss, *rates, r.ema or "-", r.about))
+        rates, labels = (f"{r.lr_g:g}", f"{r.lr_d:g}"), "{:g}-{:g}, {:g}-{:g}".format(*r.real_labels, *r.fake_labels)
+        labels = "-" if r.loss != "bce" else labels if r.real_labels[0] < 1 else "1, 0"
+        length = f"{r.steps:,} steps" if r.steps else f"{r.epochs} epochs"
+        print(row.format(r.name, r.width, r.z_dim, r.batch, r.loss, *rates, labels, r.ema or "-", length))
+        print(f"    {r.about}")
 
 
 def positive(text: str) -> int:
@@ -164,6 +168,11 @@ def parser() -> argparse.ArgumentParser:
     add("--run", type=Path, required=True, help="the run's folder, such as data/runs/first")
     add("--seed", type=natural, default=0, help="of weights, order and noise: same seed, same faces")
     add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
+    add(
+        "--from-run",
+        type=Path,
+        help="begin with the networks of this finished run (its recipe, unless --recipe is given)",
+    )
     add("--hold-out", type=float, help="share of the pictures to keep from training, to be measured against")
     add("--copy-to", type=Path, help="a folder in a second place (a mounted Drive, say) for a verified copy")
     add("--width", type=int, help="channels of the largest layer of features, instead of the recipe's")

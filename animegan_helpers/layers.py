@@ -3,12 +3,20 @@
 import math
 
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 def down(channels_in: int, channels_out: int, norm: bool = True) -> list[nn.Module]:
     """(N, channels_in, H, W) -> (N, channels_out, H/2, W/2), as layers for an `nn.Sequential`."""
     conv = nn.Conv2d(channels_in, channels_out, kernel_size=4, stride=2, padding=1, bias=not norm)
     return [conv, *([nn.BatchNorm2d(channels_out)] if norm else []), nn.LeakyReLU(0.2)]
+
+
+def spectral(net: nn.Module) -> None:
+    """Spectral norm on every convolution of a network, in place: none can stretch its input (arXiv:1802.05957)."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            spectral_norm(layer)
 
 
 def up(channels_in: int, channels_out: int, activation=nn.ReLU) -> list[nn.Module]:

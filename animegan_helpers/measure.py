@@ -1,10 +1,11 @@
-"""Pictures become numbers: a judge of one's own, FID and KID with their floor, coverage, copies. Built in page 07.
+"""Pictures become numbers: a judge of one's own, FID and KID with their floor, coverage, copies (page 07), alarms (08).
 
 Everywhere `faces` are (N, H, W, 3) uint8, (N, 3, H, W) in [-1, 1], or a dataset of `preprocess`; whole batches are
 read from it, so a large set is never in memory. Features are (N, d), a row a face.
 """
 
 import importlib
+import math
 import statistics
 import warnings
 from pathlib import Path
@@ -356,3 +357,64 @@ def table(numbers: dict[str, list]) -> str:
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         lines.append(f"{name:<44}{statistics.mean(values):>9.2f}{spread}")
     return "\n".join(lines)
+
+
+# ---- alarms: what goes wrong while training ----
+
+
+def not_finite(history: list[dict]) -> str:
+    """The rows of a history -> what is not finite in the first such row, in words; "" if all is well."""
+    for row in history:
+        for name, value in row.items():
+            if not math.isfinite(value):
+                return f"not finite: {name} is {value} at step {row['step']}; go back, and try a lower learning rate"
+    return ""
+
+
+def saturated(history: list[dict], steps: int = 200, gap: float = 0.98) -> str:
+    """The rows of a history -> that D has won, in words, if its scores lay `gap` apart over the last `steps`; or ""."""
+    if len(history) < steps:
+        return ""
+    mean = statistics.fmean(row["score_real"] - row["score_fake"] for row in history[-steps:])
+    told = f"D has won: over the last {steps} steps its scores for real and fake lay {mean:.3f} apart"
+    return f"{told}; lower D's learning rate, or add R1" if mean > gap else ""
+
+
+def variety(faces) -> float:
+    """Faces -> how far each is from the one most like it: the median, as mean difference of pixels in [-1, 1].
+
+    64 drawn or real anime faces have about 0.25; below 0.06 nobody can tell a face from its neighbour.
+    """
+    rows = thumbnails(faces)
+    distances = torch.cdist(rows, rows).fill_diagonal_(math.inf)
+    return (distances.min(1).values.median() / rows.shape[1] ** 0.5).item()
+
+
+def collapsed(faces, least: float = 0.06) -> str:
+    """Some 64 generated faces -> that they are all alike, in words, if their variety is below `least`; or ""."""
+    found = variety(faces)
+    told = f"collapse: the faces are alike (variety {found:.3f}, real ones have about 0.25)"
+    return f"{told}; go back to a checkpoint before it, and try R1 or pairs (relativistic)" if found < least else ""
+
+
+def alarms(game, history: list[dict]) -> list[str]:
+    """A game and its history, as a `watch` gets them -> what is wrong, in words. G is given 300 steps to begin with."""
+    late = game.step >= 300
+    found = not_finite(history), saturated(history), late and collapsed(game.fixed_faces())
+    return [told for told in found if told]
+
+
+class Watch:
+    """A `watch` for `training.train`: every `every` steps it looks for trouble, and tells each kind once."""
+
+    def __init__(self, every: int = 200, tell=tqdm.write):
+        self.every, self.tell, self.told = every, tell, set()
+
+    def __call__(self, game, history: list[dict], done: bool = False) -> None:
+        if game.step % self.every and not done:
+            return
+        for alarm in alarms(game, history):
+            kind = alarm.partition(":")[0]
+            if kind not in self.told:
+                self.tell(f"Warning at step {game.step:,}: {alarm}")
+            self.told.add(kind)

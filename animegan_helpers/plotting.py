@@ -57,6 +57,12 @@ def show_grid(pictures, caption: str, columns: int | None = None, zoom: int = 1,
     return Figure(grid(pictures, columns, zoom), caption, alt or f"{len(pictures)} pictures in a grid: {caption}")
 
 
+def show_rows(rows: dict, caption: str, alt: str = "") -> Figure:
+    """Pictures by their label -> a figure: a labelled row for each."""
+    alt = alt or f"Rows of pictures: {', '.join(rows)}. {caption}"
+    return Figure(labelled([grid(some, len(some)) for some in rows.values()], rows), caption, alt)
+
+
 def film_strip(sheets, labels, caption: str, alt: str = "", faces: int = 8) -> Figure:
     """Sheets of one set of codes at different moments -> a figure: a row a moment, `faces` faces wide, labelled."""
     alt = alt or f"Film strip: the same {faces} codes at {', '.join(labels)}. {caption}"

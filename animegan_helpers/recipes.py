@@ -17,13 +17,14 @@ class Recipe:
     batch: int = 128
     steps: int = 0  # how long the recipe itself trains: steps, or else epochs
     epochs: int = 0
-    loss: str = "bce"  # or "relativistic"
+    loss: str = "bce"  # or "hinge", "relativistic"
     real_labels: tuple = (1.0, 1.0)  # each picture's label is drawn between these two
     fake_labels: tuple = (0.0, 0.0)
     r1: float = 0.0  # weight of the gradient penalty on real pictures
     r1_every: int = 1  # ... and on which steps
     lr_g: float = 2e-4
     lr_d: float = 2e-4
+    lr_fall: int = 0  # from this step on both rates fall with the root of the step; 0: never
     betas: tuple = (0.5, 0.999)
     ema: float = 0.0  # what G's moving average keeps of itself each step, at most; 0: no average
     g_activation: str = "relu"
@@ -31,6 +32,7 @@ class Recipe:
     d_norm_first: bool = False
     d_start: str = "normal"
     flip: bool = False
+    augment: bool = False  # DiffAugment: D sees real and fake pictures shifted, cut and tinted
     held_out: float = 0.0  # share of the pictures that is kept from training, to be measured against
 
     def __post_init__(self):
@@ -43,8 +45,8 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}: a learning rate lies between 0 and 1")
         if self.batch < 2:
             raise ValueError(f"batch is {self.batch}: batch norm needs 2 pictures or more")
-        choices = {"loss": ("bce", "relativistic"), "g_activation": ("relu", "leaky_relu")}
-        for name, known in (choices | {"d_norm": ("batch", "none"), "d_start": ("normal", "he")}).items():
+        choices = {"loss": ("bce", "hinge", "relativistic"), "g_activation": ("relu", "leaky_relu")}
+        for name, known in (choices | {"d_norm": ("batch", "spectral", "none"), "d_start": ("normal", "he")}).items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: choose one of {', '.join(known)}")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -99,6 +101,27 @@ RECIPES = {
         Recipe("sequential", "source 5: batch norm on D's first layer, too", d_norm_first=True, epochs=25),
     ]
 }  # fmt: skip
+
+
+def ladder() -> dict[str, Recipe]:
+    """-> page 09's rungs by name, each one change to an earlier one: from the DCGAN of 2015 to our default."""
+    small = RECIPES["scores"].changed(width=16, batch=32, lr_g=5e-4, lr_d=5e-4, d_start="he")
+    steep = small.changed(r1=2.0, r1_every=8)
+    pairs = steep.changed(loss="relativistic")
+    average = pairs.changed(ema=0.99)
+    bare = average.changed(d_norm="none")
+    return {
+        "DCGAN": RECIPES["scores"],
+        "narrow, small batches, he": small,
+        "soft, noisy labels": small.changed(real_labels=(0.8, 1.0), fake_labels=(0.0, 0.2)),
+        "spectral norm, hinge": small.changed(loss="hinge", d_norm="spectral"),
+        "R1": steep,
+        "pairs": pairs,
+        "average": average,
+        "DiffAugment": average.changed(augment=True),
+        "no batch norm in D": bare,
+        "our pace": RECIPES["default"],
+    }
 
 
 def get(name: str, gpu: bool = False, **changes) -> Recipe:

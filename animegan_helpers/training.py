@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from .discriminator import Discriminator
 from .generator import Generator
 
 # What a seed is used for: each use has random numbers of its own, so that none disturbs another.
-WEIGHTS, NOISE, LABELS, FLIPS, FIXED, STATISTICS = range(1, 7)
+WEIGHTS, NOISE, LABELS, FLIPS, FIXED, STATISTICS, SHIFTS = range(1, 8)
 PARTS = {"opt_g": "G's optimiser", "opt_d": "D's optimiser", "averaged": "G's average"}  # of a game's state, in words
 
 
@@ -49,6 +50,22 @@ class BCE:
     def scores(self, real_logits, fake_logits):
         """(N,) logits -> D's mean probability of "real", for the real and for the fake pictures."""
         return real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
+
+
+class Hinge:
+    """D wants real pictures above 1 and fake ones below -1, and no more than that (arXiv:1705.02894)."""
+
+    def d_loss(self, real_logits, fake_logits, generator=None):
+        """(N,) logits of real and of fake pictures -> D's loss. An undecided D pays 2."""
+        return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
+
+    def g_loss(self, fake_logits, real_logits):
+        """(N,) logits -> G's loss: the higher D rates its fakes the better."""
+        return -fake_logits.mean()
+
+    def scores(self, real_logits, fake_logits):
+        """(N,) logits -> the share of pictures that D calls real, of the real and of the fake ones."""
+        return (real_logits > 0).float().mean(), (fake_logits > 0).float().mean()
 
 
 class Relativistic:
@@ -82,23 +99,45 @@ def r1_penalty(D, real):
     return gradient.square().sum((1, 2, 3)).mean()
 
 
-def train_step(G, D, opt_g, opt_d, real, z, loss=None, r1=0.0, generator=None):
+def augment(pictures, generator):
+    """(N, 3, H, W) -> the same, each tinted, shifted and with a square cut out; gradients pass (arXiv:2006.10738)."""
+    count, _, height, width = pictures.shape
+    bright, colour, contrast, *places = torch.rand(7, count, generator=generator).to(pictures.device)[:, :, None, None]
+    pictures = pictures + (bright - 0.5)[:, None]
+    grey = pictures.mean(1, keepdim=True)
+    pictures = grey + (pictures - grey) * 2 * colour[:, None]
+    mean = pictures.mean((1, 2, 3), keepdim=True)
+    pictures = mean + (pictures - mean) * (contrast + 0.5)[:, None]
+    shift_y, shift_x, cut_y, cut_x = places  # (N, 1, 1) each, from 0 to 1
+    rows, columns = (torch.arange(n, device=pictures.device) for n in (height, width))
+    y = rows[:, None] + (height // 4 * shift_y).round() - height // 8
+    x = columns + (width // 4 * shift_x).round() - width // 8
+    kept = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    kept &= ((rows[:, None] - height * cut_y).abs() > height / 4) | ((columns - width * cut_x).abs() > width / 4)
+    flat = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long().flatten(1)[:, None].expand(-1, 3, -1)
+    return pictures.flatten(2).gather(2, flat).view_as(pictures) * kept[:, None]
+
+
+def train_step(G, D, opt_g, opt_d, real, z, loss=None, r1=0.0, generator=None, augment=None):
     """One step of both networks, in place: first D learns from real and fake, then G learns from D.
 
     real (N, 3, H, W) in [-1, 1] and z (N, z_dim) -> loss_d, loss_g, score_real, score_fake, without gradients.
-    `r1` is the weight of the R1 penalty in this step.
+    `r1` is the weight of the R1 penalty in this step; `augment` changes every picture before D sees it.
     """
     loss = loss or BCE()
     fake = G(z)  # made once, used in both turns
+    seen = fake
+    if augment:
+        real, seen = augment(real), augment(fake)
 
-    real_logits, fake_logits = D(real), D(fake.detach())  # D's turn: G must not learn from it
+    real_logits, fake_logits = D(real), D(seen.detach())  # D's turn: G must not learn from it
     loss_d = loss.d_loss(real_logits, fake_logits, generator)
     opt_d.zero_grad()
     (loss_d + r1 * r1_penalty(D, real) if r1 else loss_d).backward()
     opt_d.step()
 
     D.requires_grad_(False)  # G's turn: D is only asked
-    loss_g = loss.g_loss(D(fake), real_logits.detach())
+    loss_g = loss.g_loss(D(seen), real_logits.detach())
     opt_g.zero_grad()
     loss_g.backward()
     opt_g.step()
@@ -131,7 +170,8 @@ class Game:
         fused = {"fused": self.device.type in ("cpu", "cuda")}
         self.opt_g = torch.optim.Adam(self.G.parameters(), recipe.lr_g, recipe.betas, **fused)
         self.opt_d = torch.optim.Adam(self.D.parameters(), recipe.lr_d, recipe.betas, **fused)
-        self.loss = Relativistic() if recipe.loss == "relativistic" else BCE(recipe.real_labels, recipe.fake_labels)
+        losses = {"bce": partial(BCE, recipe.real_labels, recipe.fake_labels), "hinge": Hinge}
+        self.loss = losses.get(recipe.loss, Relativistic)()
 
     def best_g(self) -> Generator:
         """-> the generator to draw with: the moving average, where the recipe has one.
@@ -147,13 +187,17 @@ class Game:
     def play(self, pixels) -> dict:
         """One step on a batch of (N, H, W, 3) uint8 faces -> its numbers. Its noise depends on (seed, step) alone."""
         recipe, step = self.recipe, self.step
+        for opt, rate in ((self.opt_g, recipe.lr_g), (self.opt_d, recipe.lr_d)):
+            fall = min(1, recipe.lr_fall / (step + 1)) if recipe.lr_fall else 1
+            opt.param_groups[0]["lr"] = rate * fall**0.5
         if recipe.flip:
             pixels = preprocess.flip(pixels, generator(self.seed, FLIPS, step))
         real = preprocess.to_tensor(pixels.to(self.device))
         z = torch.randn(len(real), recipe.z_dim, generator=generator(self.seed, NOISE, step)).to(self.device)
         r1 = recipe.r1 if step % recipe.r1_every == 0 else 0.0
-        labels = generator(self.seed, LABELS, step)
-        numbers = train_step(self.G, self.D, self.opt_g, self.opt_d, real, z, self.loss, r1, labels)
+        labels, shifts = generator(self.seed, LABELS, step), generator(self.seed, SHIFTS, step)
+        change = partial(augment, generator=shifts) if recipe.augment else None
+        numbers = train_step(self.G, self.D, self.opt_g, self.opt_d, real, z, self.loss, r1, labels, change)
         if self.averaged:
             self.averaged.update_parameters(self.G)
         self.step += 1
@@ -163,6 +207,23 @@ class Game:
             if not math.isfinite(row[name]):
                 raise FloatingPointError(f"{name} is {row[name]} at step {self.step}: try a lower learning rate")
         return row
+
+    def begin_from(self, run) -> None:
+        """Take both networks of a finished run as start weights (fine-tuning); step, average, optimisers begin anew.
+
+        Raises CheckpointError if it is not a finished run, or its networks are of another kind than the recipe's.
+        """
+        then = read_recipe(run)
+        for net, file in ((self.G, "G.pth"), (self.D, "D.pth")):
+            weights = checkpoints.load(Path(run) / file)
+            try:
+                net.load_state_dict(weights)
+            except (RuntimeError, TypeError) as error:
+                has = f"recipe {then.name}, width {then.width}, codes of {then.z_dim} numbers"
+                cure = "go on from it with its own recipe and sizes, or begin anew, without from_run"
+                raise checkpoints.CheckpointError(f"{run} has other networks ({has}): {cure}") from error
+        if self.averaged:
+            self.averaged.module.load_state_dict(self.G.state_dict())
 
     def fixed_faces(self, count: int = 64) -> torch.Tensor:
         """-> (count, 3, H, W) faces of the same codes at every step: the frames of the film."""
@@ -220,18 +281,21 @@ def sample(G, count: int = 64, *seed: int) -> torch.Tensor:
 
 
 def train(
-    recipe, faces, run, *, steps=None, epochs=None, minutes=None, seed=0, device="cpu", resume=False, watch=None,
-    workers=0, copy_to=None,
+    recipe, faces, run, *, steps=None, epochs=None, minutes=None, seed=0, device="cpu", resume=False, from_run=None,
+    watch=None, workers=0, copy_to=None,
 ) -> Game:  # fmt: skip
     """Play the game on a `Prepared` set (or any dataset of uint8 batches) until `steps`, `epochs` or `minutes` in all.
 
     Without any of them the recipe says how long. The run's folder gets recipe.json, history.jsonl, grids, checkpoints,
-    and at the end G.pth and D.pth. `resume` goes on from the newest checkpoint. Stop (the notebook's square, Ctrl-C)
-    ends after the step at hand and saves. `watch(game, history)` is called after each step, lastly with `done=True`.
+    and at the end G.pth and D.pth. `resume` goes on from the newest checkpoint; `from_run` begins a new run with the
+    networks of a finished one (on another set of faces, say). Stop (the notebook's square, Ctrl-C) ends after the step
+    at hand and saves. `watch(game, history)` is called after each step, lastly with `done=True`.
     `copy_to` is a folder in a second place (on Drive, say): it gets a verified copy every ten minutes and at the end,
     and `resume` begins there if the run's own folder is gone or behind.
     Raises FileExistsError if the run exists and `resume` is not asked for.
     """
+    if resume and from_run:
+        raise ValueError("a run either goes on (resume) or begins from another one (from_run): choose one")
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes is {minutes}: it must be above 0")
     if recipe.held_out:
@@ -248,6 +312,8 @@ def train(
         game.restore(state)
     else:
         refuse_old_run(run, copy_to)
+        if from_run:
+            game.begin_from(from_run)
     batches = preprocess.batches(faces, recipe.batch, seed, game.step, workers)  # checks the number of pictures, too
     per_epoch = len(batches)
     if minutes is None:
@@ -360,6 +426,21 @@ def _finite(part) -> bool:
     if isinstance(part, dict):
         return all(map(_finite, part.values()))
     return not isinstance(part, torch.Tensor) or bool(part.isfinite().all())
+
+
+def write_pictures(run) -> list[Path]:
+    """A finished run's folder -> what the sources show of theirs, written into it.
+
+    losses.png and scores.png (a point a step), film.gif (64 fixed codes, a frame a sheet), samples_1.png and
+    samples_2.png (64 new faces each).
+    """
+    run, G, history, figures = Path(run), load_generator(run), plotting.history(run), {}
+    if history:  # a run that was stopped before its first step has none
+        figures = {"losses.png": plotting.show_losses(history), "scores.png": plotting.show_scores(history)}
+    for number in (1, 2):
+        told = f"64 new faces, from seed {number}."
+        figures[f"samples_{number}.png"] = plotting.show_grid(sample(G, 64, number), told, 8, zoom=2)
+    return [figure.save(run / name) for name, figure in figures.items()] + [plotting.film(run, run / "film.gif")]
 
 
 @contextmanager

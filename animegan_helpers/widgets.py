@@ -15,7 +15,7 @@ from IPython.display import Javascript, display
 from ipywidgets import Layout
 from PIL import Image, PngImagePlugin
 
-from . import checkpoints, latent, plotting
+from . import checkpoints, latent, measure, plotting
 from .device import data_folder
 from .preprocess import to_pixels
 from .training import codes, paint
@@ -33,6 +33,7 @@ TOLD = '<div role="status" style="overflow-wrap: anywhere; line-height: 1.4">{}<
 class LiveView:
     """A `watch` for `training.train`: 32 faces above the losses, one picture drawn anew every few seconds.
 
+    Below them, in words, what goes wrong (`measure.alarms`).
     The last one stays in the saved notebook: it is an output that is updated, not a widget.
     """
 
@@ -45,9 +46,9 @@ class LiveView:
             return
         faces = plotting.grid(game.fixed_faces(32), columns=8)
         rows = history[:: 1 + len(history) // 500]  # more points cost time, and can't be seen
-        figure = plotting.live(
-            faces, rows, f"Step {game.step:,}, {game.seconds:.0f} seconds: faces of 32 fixed codes, and the losses."
-        )
+        told = f"Step {game.step:,}, {game.seconds:.0f} seconds: faces of 32 fixed codes, and the losses."
+        warnings = (f"WARNING, {alarm}." for alarm in measure.alarms(game, history))
+        figure = plotting.live(faces, rows, " ".join([told, *warnings]))
         if self.handle:
             self.handle.update(figure)
         else:
@@ -171,10 +172,10 @@ class Explorer(ipywidgets.HBox):
         """-> what the sliders do, as a picture: for each direction a row of eight faces, from low to high."""
         steps, code = torch.linspace(-self.reach, self.reach, 8)[:, None], self.code()
         ways = [(steps - self.moves[name].value) * vector for name, vector in self.named.items()]
-        rows = [plotting.grid(paint(self.G, code + way), 8) for way in ways]
+        rows = {name: paint(self.G, code + way) for name, way in zip(self.named, ways)}
         caption = caption or f"Each row moves one direction, from -{self.reach:g} to {self.reach:g}; all else stays."
         alt = f"Rows of eight faces, one row for each direction: {', '.join(self.named)}. {caption}"
-        return plotting.Figure(plotting.labelled(rows, list(self.named)), caption, alt)
+        return plotting.show_rows(rows, caption, alt)
 
     def _repaint(self, change=None) -> None:
         if not self.held:

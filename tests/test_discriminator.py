@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from animegan_helpers import checkpoints
 from animegan_helpers.discriminator import Discriminator
 
 
@@ -39,6 +40,25 @@ def test_batch_norm_stands_where_it_is_asked_for():
     assert len(kinds(Discriminator(2), nn.BatchNorm2d)) == 3
     assert len(kinds(Discriminator(2, norm_first=True), nn.BatchNorm2d)) == 4
     assert not kinds(Discriminator(2, norm="none", norm_first=True), nn.BatchNorm2d)
+
+
+def test_spectral_norm_stands_in_the_place_of_batch_norm():
+    D = Discriminator(2, norm="spectral", norm_first=True)
+    assert not kinds(D, nn.BatchNorm2d)
+    assert all(nn.utils.parametrize.is_parametrized(conv, "weight") for conv in kinds(D, nn.Conv2d))
+    for _ in range(50):
+        D(torch.randn(4, 3, 64, 64))
+    for conv in kinds(D, nn.Conv2d):
+        assert torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+
+
+def test_a_spectral_discriminator_survives_its_file(tmp_path):
+    D, other = (Discriminator(4, 16, norm="spectral") for _ in range(2))
+    pictures = torch.randn(4, 3, 16, 16)
+    D(pictures)
+    weights = checkpoints.load(checkpoints.save(D.state_dict(), tmp_path / "D.pth"))  # with weights_only=True
+    other.load_state_dict(weights)
+    assert torch.equal(other(pictures), D(pictures)), "its estimate of the largest singular value goes on, too"
 
 
 def test_start_weights_are_the_papers():

@@ -28,6 +28,21 @@ def test_the_leaky_relu_keeps_a_fifth_of_what_is_negative():
     assert layers.down(3, 8)[-1](torch.tensor(-10.0)) == -2
 
 
+def test_spectral_norm_brings_the_largest_singular_value_of_every_convolution_to_1():
+    torch.manual_seed(0)
+    net = nn.Sequential(*layers.down(3, 8, norm=False), *layers.down(8, 16, norm=False), nn.Conv2d(16, 1, 4))
+    convolutions = [layer for layer in net if isinstance(layer, nn.Conv2d)]
+    layers.start_weights(net, "he")
+    before = [conv.weight.detach() for conv in convolutions]
+    assert min(torch.linalg.matrix_norm(weight.flatten(1), 2) for weight in before) > 1.2
+    layers.spectral(net)
+    for _ in range(50):
+        net(torch.randn(2, 3, 16, 16))
+    for old, new in zip(before, [conv.weight.detach() for conv in convolutions]):
+        assert torch.linalg.matrix_norm(new.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+        assert torch.allclose(new / new.norm(), old / old.norm(), atol=1e-6), "only its size is another"
+
+
 def test_normal_start_weights_have_a_spread_of_002_and_scales_lie_around_1():
     net = nn.Sequential(nn.Conv2d(64, 128, 4), nn.BatchNorm2d(4096), nn.ConvTranspose2d(64, 128, 4))
     layers.start_weights(net)

@@ -1,5 +1,6 @@
 """Numbers with known answers: distances, coverage, copies; a judge that learns; and clear words when it can't work."""
 
+import math
 import sys
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import Subset
 
-from animegan_helpers import drawn, measure, preprocess
+from animegan_helpers import drawn, measure, preprocess, recipes, training
 from animegan_helpers.checkpoints import CheckpointError, save
 from animegan_helpers.generator import Generator
 
@@ -329,3 +330,114 @@ def test_any_network_can_judge_but_only_a_judge_tells_attributes(prepared):
     assert {name.removesuffix(" (real)") for name in numbers} == {"FID", "KID x 1000", "sliced Wasserstein"}
     with pytest.raises(ValueError, match="more faces than features"):
         measure.measure(torch.tensor(prepared.array[:12]), prepared, network, seeds=(0,))
+
+
+# ---- alarms ----
+
+
+def rows(*gaps):
+    """A history: D's scores lie `gaps` apart around a half."""
+    names = ("step", "loss_d", "loss_g", "score_real", "score_fake")
+    return [dict(zip(names, (i, 1.0, 1.0, 0.5 + gap / 2, 0.5 - gap / 2))) for i, gap in enumerate(gaps, 1)]
+
+
+def alike(count=64, spread=0.0):
+    """`count` faces that are one face, but for noise."""
+    return (noise(1, 3, 64, 64) + spread * noise(count, 3, 64, 64, seed=1)).clamp(-1, 1)
+
+
+def playing(step, faces=None):
+    """Stands for a game at some step whose generator draws these faces, or else quite different ones."""
+    return SimpleNamespace(step=step, fixed_faces=lambda: noise(64, 3, 16, 16).clamp(-1, 1) if faces is None else faces)
+
+
+@pytest.mark.parametrize("name, value", [("loss_g", math.nan), ("score_real", math.inf), ("loss_d", -math.inf)])
+def test_the_first_number_that_is_none_is_named_with_its_step(name, value):
+    history = rows(*[0.1] * 20)
+    assert measure.not_finite(history) == measure.not_finite([]) == ""
+    for step in (12, 17):
+        history[step - 1][name] = value
+    told = measure.not_finite(history)
+    assert told.startswith(f"not finite: {name} is {value} at step 12;") and "lower learning rate" in told
+
+
+def test_d_has_won_if_its_scores_lay_apart_over_all_the_last_steps():
+    assert measure.saturated(rows(*[0.99] * 199)) == "", "199 steps are too few to tell"
+    assert "0.990 apart" in measure.saturated(rows(*[0.99] * 200))
+    assert "last 200 steps" in measure.saturated(rows(*[0.1] * 500, *[0.981] * 200))
+    assert measure.saturated(rows(*[0.975] * 200)) == ""
+    assert measure.saturated(rows(*[0.99] * 500, *[0.1] * 200)) == "", "what is over is over"
+    assert measure.saturated(rows(*[1.0] * 9, 0.5), steps=10, gap=0.94) and not measure.saturated(rows(1.0), steps=2)
+
+
+def test_variety_is_the_median_difference_of_neighbours():
+    grey = torch.tensor([0.0, 0.1, 0.3, 0.7])[:, None, None, None].expand(-1, 3, 16, 16)  # neighbours: .1 .1 .2 .4
+    # a face's thumbnail holds what both halves have in common, and how they differ: of a plain face, half are zeros
+    assert measure.variety(grey) == pytest.approx(0.1 / 2**0.5, rel=1e-4)
+    assert measure.variety(alike()) < 0.005
+
+
+def test_drawn_faces_have_variety_and_one_face_with_noise_has_none(prepared):
+    real = torch.tensor(prepared.array[:64])
+    assert measure.variety(real) == pytest.approx(0.25, abs=0.05)
+    assert measure.variety(preprocess.to_tensor(real)) == pytest.approx(measure.variety(real))
+    assert measure.collapsed(real) == "" and "collapse: the faces are alike" in measure.collapsed(alike(spread=0.1))
+    some = measure.variety(real)
+    assert measure.collapsed(real, least=some + 1e-3) and not measure.collapsed(real, least=some - 1e-3)
+
+
+def test_four_faces_over_and_over_are_a_collapse(prepared):
+    assert measure.collapsed(torch.tensor(prepared.array[:4]).repeat(16, 1, 1, 1))
+
+
+def test_collapse_is_no_alarm_before_step_300():
+    assert measure.alarms(playing(299, alike()), rows(*[0.1] * 299)) == []
+    (told,) = measure.alarms(playing(300, alike()), rows(*[0.1] * 300))
+    assert told.startswith("collapse: ")
+    assert measure.alarms(playing(300), rows(*[0.1] * 300)) == []
+
+
+def test_a_watch_looks_now_and_then_and_tells_each_kind_once():
+    told, history, faces = [], rows(*[0.99] * 500), alike()
+    watch = measure.Watch(100, told.append)
+    for step in range(1, 450):
+        watch(playing(step, faces), history[:step])
+    assert [line.partition(";")[0].partition(" (")[0].partition(": over")[0] for line in told] == [
+        "Warning at step 200: D has won",
+        "Warning at step 300: collapse: the faces are alike",
+    ]
+    history[440]["loss_d"] = math.nan
+    watch(playing(450, faces), history[:450], done=True)
+    assert len(told) == 3 and "not finite: loss_d is nan at step 441" in told[2], "and surely at the end"
+
+
+@pytest.fixture(scope="module")
+def small_faces(folder):
+    return preprocess.prepare(folder, folder.parent / "small", 32)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_alarm_cries_while_all_is_well(seed, small_faces, tmp_path):
+    told, recipe = [], recipes.get("default", width=8, size=32, batch=8)
+    training.train(recipe, small_faces, tmp_path, steps=310, seed=seed, watch=measure.Watch(50, told.append))
+    assert told == []
+
+
+def test_a_discriminator_far_too_strong_is_told(small_faces, tmp_path):
+    told, recipe = [], recipes.get("bce", width=8, size=32, batch=8, lr_g=4e-5, lr_d=2e-3)
+    training.train(recipe, small_faces, tmp_path, steps=240, watch=measure.Watch(20, told.append))
+    assert len(told) == 1 and "D has won" in told[0]
+
+
+def test_a_generator_that_paints_one_face_is_told(small_faces, tmp_path):
+    told = []
+    watch = measure.Watch(100, told.append)
+
+    def collapsing(game, history, done=False):
+        with torch.no_grad():
+            game.G.net[0].weight.zero_()  # whatever the code, the features are the same
+        watch(game, history, done)
+
+    recipe = recipes.get("bce", width=4, size=32, batch=4)
+    training.train(recipe, small_faces, tmp_path, steps=301, watch=collapsing)
+    assert [line.partition(" (")[0] for line in told] == ["Warning at step 300: collapse: the faces are alike"]

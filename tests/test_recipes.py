@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import flat
 from torch import nn
 
 from animegan_helpers import recipes, training
@@ -67,6 +68,71 @@ def test_with_the_same_weights_the_fifth_sources_pair_gives_the_same_answers(gam
     pictures = theirs_G(z[:, :, None, None])
     assert torch.allclose(game.G(z), pictures, atol=1e-5)
     assert torch.allclose(game.D(pictures), theirs_D(pictures).flatten(), atol=1e-5)
+
+
+def dcgan(z_dim=128, activation=("ReLU",)):
+    """The rows of a DCGAN for 64x64 pictures, as sources 1 to 4 tell it, and with it the paper: strided convolutions,
+    batch norm everywhere but at G's end, at D's beginning and its end; G: ReLU, tanh; D: LeakyReLU. -> G's, D's."""
+    rise = [(512, 256), (256, 128), (128, 64)]
+    G = [("ConvTranspose2d", z_dim, 512, (4, 4), (1, 1), (0, 0), False), ("BatchNorm2d", 512), activation]
+    for a, b in rise:
+        G += [("ConvTranspose2d", a, b, (4, 4), (2, 2), (1, 1), False), ("BatchNorm2d", b), activation]
+    G += [("ConvTranspose2d", 64, 3, (4, 4), (2, 2), (1, 1), False), ("Tanh",)]
+    D = [("Conv2d", 3, 64, (4, 4), (2, 2), (1, 1), True), ("LeakyReLU", 0.2)]
+    for b, a in reversed(rise):
+        D += [("Conv2d", a, b, (4, 4), (2, 2), (1, 1), False), ("BatchNorm2d", b), ("LeakyReLU", 0.2)]
+    return G, [*D, ("Conv2d", 512, 1, (4, 4), (1, 1), (0, 0), False)]
+
+
+# Learning rates of G and D, labels of real and fake pictures, pictures a batch, numbers in a code, length.
+SOURCES = {
+    "300-epochs": (2e-4, 2e-4, (1, 1), (0, 0), 128, 128, {"steps": 149_100}),
+    "noisy-labels": (1.5e-4, 2e-4, (0.8, 1), (0, 0.2), 256, 128, {"steps": 20_000}),
+    "paper": (2e-4, 2e-4, (1, 1), (0, 0), 128, 100, {"epochs": 25}),
+    "scores": (2e-4, 2e-4, (1, 1), (0, 0), 128, 128, {"epochs": 25}),
+    "sequential": (2e-4, 2e-4, (1, 1), (0, 0), 128, 128, {"epochs": 25}),
+}
+
+
+@pytest.mark.parametrize("name, networks", [
+    ("300-epochs", dcgan()), ("noisy-labels", dcgan(activation=("LeakyReLU", 0.2))), ("paper", dcgan(z_dim=100)),
+    ("scores", dcgan()),
+])  # fmt: skip
+def test_sources_1_to_4_are_dcgans_layer_by_layer(name, networks):
+    game = training.Game(recipes.get(name))
+    assert (rows(game.G), rows(game.D)) == networks
+    for weight in (p for net in (game.G, game.D) for p in net.parameters() if p.ndim == 4):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_game_is_played_with_the_sources_numbers(name, monkeypatch):
+    recipe = recipes.get(name)
+    lr_g, lr_d, real, fake, batch, z_dim, length = SOURCES[name]
+    game = training.Game(recipe.changed(width=2))
+    for opt, rate in ((game.opt_g, lr_g), (game.opt_d, lr_d)):
+        assert type(opt) is torch.optim.Adam
+        assert (opt.param_groups[0]["lr"], opt.param_groups[0]["betas"]) == (rate, (0.5, 0.999))
+    assert type(game.loss) is training.BCE and (game.loss.real, game.loss.fake) == (real, fake)
+    assert (recipe.batch, game.G.z_dim) == (batch, z_dim)
+    assert {"steps": recipe.steps, "epochs": recipe.epochs} == {"steps": 0, "epochs": 0} | length
+    seen = []
+    monkeypatch.setattr(training, "train_step", lambda *inputs: seen.append(inputs) or [torch.tensor(0.5)] * 4)
+    game.play(torch.zeros(batch, 64, 64, 3, dtype=torch.uint8))
+    (_, _, _, _, pictures, z, _, r1, _, change), *_ = seen
+    assert (pictures.shape, z.shape, r1, change) == ((batch, 3, 64, 64), (batch, z_dim), 0, None), "nothing is added"
+    assert (game.opt_g.param_groups[0]["lr"], game.opt_d.param_groups[0]["lr"]) == (lr_g, lr_d), "nor falls the rate"
+
+
+def test_sources_1_and_4_differ_in_name_and_length_alone_so_they_play_the_same_game():
+    first, fourth = recipes.get("300-epochs"), recipes.get("scores")
+    assert dataclasses.replace(first, name="scores", about=fourth.about, steps=0, epochs=25) == fourth
+    games = [training.Game(recipe.changed(width=4, batch=4), seed=5) for recipe in (first, fourth)]
+    pixels = torch.randint(0, 256, (2, 4, 64, 64, 3), dtype=torch.uint8)
+    one, other = ([game.play(batch) for batch in pixels] for game in games)
+    assert one == other
+    one, other = (flat({part: game.state()[part] for part in ("G", "D", "opt_g", "opt_d")}) for game in games)
+    assert one == other
 
 
 def test_all_recipes_have_a_name_and_say_what_they_are():
@@ -133,7 +199,8 @@ def test_a_recipe_nobody_knows_is_named_beside_those_there_are():
 
 @pytest.mark.parametrize("name, value", [
     ("width", 0), ("z_dim", -1), ("batch", 0), ("batch", 1), ("r1_every", 0), ("lr_g", 0.0), ("lr_d", 2.0),
-    ("lr_g", math.nan), ("loss", "hinge"), ("real_labels", (0.9, 0.1)), ("fake_labels", (-0.5, 0.0)), ("ema", 1.0),
+    ("lr_g", math.nan), ("loss", "wasserstein"), ("d_norm", "layer"),
+    ("real_labels", (0.9, 0.1)), ("fake_labels", (-0.5, 0.0)), ("ema", 1.0),
 ])  # fmt: skip
 def test_a_value_that_cannot_work_is_named(name, value):
     told = value[0] if isinstance(value, tuple) else value

@@ -8,9 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import flat
 from PIL import Image
 
-from animegan_helpers import __main__, drawn, measure, preprocess, recipes, training
+from animegan_helpers import __main__, checkpoints, drawn, measure, preprocess, recipes, training
 
 SMALL = ("--width", "4", "--z-dim", "8", "--batch", "4", "--size", "16")
 COMMANDS = ("draw", "prepare", "train", "sample", "measure", "recipes")
@@ -90,6 +91,30 @@ def test_preparing_reports_and_its_folder_can_be_trained_on(shell, drawn_folder)
     assert shell("train", "--data", "set", *SMALL, "--epochs", 1, "--run", "r")[0] == 0
 
 
+def test_training_writes_its_pictures_and_says_so(shell, faces):
+    code, said, complaints = shell("train", "--data", faces.folder, *SMALL, "--steps", 5, "--run", "r")
+    pictures = "losses.png, scores.png, samples_1.png, samples_2.png, film.gif"
+    assert (code, complaints) == (0, []) and f"beside it: {pictures}" in said
+    assert all(os.path.getsize(f"r/{name}") for name in pictures.split(", "))
+
+
+def test_a_run_begins_from_another_with_its_recipe(shell, faces, run_folder):
+    train = ("train", "--data", faces.folder, "--run", "r", "--steps")
+    code, said, complaints = shell(*train, 2, "--from-run", run_folder)
+    assert (code, complaints) == (0, []) and "recipe bce" in said
+    assert training.read_recipe("r") == training.read_recipe(run_folder)
+    start = checkpoints.load("r/checkpoints/step_00000000.pt")
+    assert flat(start["G"]) == flat(checkpoints.load(run_folder / "G.pth"))
+    code, said, complaints = shell(*train, 3, "--resume")
+    assert (code, complaints) == (0, []) and "3 steps" in said
+
+
+def test_trouble_is_told_while_training(shell, faces, monkeypatch):
+    monkeypatch.setattr(measure, "alarms", lambda game, history: ["D has won: oh dear"])
+    code, said, complaints = shell("train", "--data", faces.folder, *SMALL, "--steps", 2, "--run", "r")
+    assert code == 0 and said.count("Warning at step 2: D has won: oh dear") == 1, complaints
+
+
 def test_minutes_are_a_length_too(shell, faces):
     code, said, _ = shell("train", "--data", faces.folder, *SMALL, "--minutes", "0.003", "--run", "r")
     assert code == 0 and "steps in 0.0 minutes" in said
@@ -98,9 +123,27 @@ def test_minutes_are_a_length_too(shell, faces):
 def test_recipes_lists_them_all(tmp_path):
     result = outside("recipes", folder=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    listed = [line.split()[0] for line in result.stdout.splitlines()[1:]]
-    assert listed == list(recipes.RECIPES)
+    titles, *lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[::2]] == list(recipes.RECIPES)
+    assert max(map(len, (titles, *lines))) < 170
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_recipes_tells_every_recipes_numbers(shell, name):
+    code, said, complaints = shell("recipes")
+    assert (code, complaints) == (0, [])
+    titles, *lines = said.splitlines()
+    told, about = next(pair for pair in zip(lines[::2], lines[1::2]) if pair[0].split()[0] == name)
+    starts = [titles.index(title) for title in ("loss", "lr of G", "lr of D", "labels", "average", "length")]
+    cells = [told[a:b].strip() for a, b in zip(starts, [*starts[1:], None])]
+    r = recipes.RECIPES[name]
+    assert told[: starts[0]].split() == [name, str(r.width), str(r.z_dim), str(r.batch)]
+    assert cells[0] == r.loss and [float(cell) for cell in cells[1:3]] == [r.lr_g, r.lr_d]
+    noisy = {(1.0, 1.0): "1, 0", (0.8, 1.0): "0.8-1, 0-0.2"}
+    assert cells[3] == (noisy[r.real_labels] if r.loss == "bce" else "-")
+    assert cells[4] == (str(r.ema) if r.ema else "-") and about.strip() == r.about
+    assert cells[5] == (f"{r.steps:,} steps" if r.steps else f"{r.epochs} epochs")
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
@@ -151,7 +194,7 @@ def test_a_bad_command_is_told_in_one_line(shell, home, words, told):
     (("--minutes", "nan"), "nan"), (("--minutes", "-1"), "-1"), (("--minutes", "soon"), "soon"),
     (("--steps", "0"), "0"), (("--steps", "5", "--minutes", "1"), "not allowed"), (("--epochs", "1.5"), "1.5"),
     (("--size", "32"), "prepared at 16"), (("--seed", "x"), "x"), (("--seed", "-1"), "seed"),
-    (("--resume",), "first"),
+    (("--resume",), "first"), (("--from-run", "nowhere"), "nowhere is not a run's folder"),
 ])  # fmt: skip
 def test_training_with_a_number_that_cannot_work_is_told_in_one_line(shell, home, faces, words, told):
     length = () if {"--steps", "--minutes", "--epochs"} & set(words) else ("--steps", "1")
@@ -203,6 +246,16 @@ def test_a_run_of_another_recipe_is_not_resumed_and_told_in_one_line(shell, face
         ),
         "another recipe",
     )
+
+
+@pytest.mark.parametrize("words, told", [
+    (("--width", "8"), "without from_run"), (("--recipe", "default", *SMALL), "has other networks"),
+    (("--resume",), "choose one"),
+])  # fmt: skip
+def test_beginning_from_a_run_that_does_not_fit_is_told_in_one_line(shell, home, faces, run_folder, words, told):
+    run = run_folder if "--resume" in words else "new"
+    refused(shell("train", "--data", faces.folder, "--steps", 1, "--run", run, "--from-run", run_folder, *words), told)
+    assert not (home / "new").exists()
 
 
 @pytest.mark.parametrize("damage", ["G.pth", "recipe.json"])

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ SMALL = {"width": 4, "z_dim": 8, "batch": 4, "size": 16}
 OURS = recipes.get("default", **SMALL, r1_every=3)
 PLAIN = recipes.get("bce", **SMALL)
 NOISY = recipes.get("noisy-labels", **SMALL, flip=True, ema=0.9)
+HINGE = recipes.get("bce", **SMALL, loss="hinge", d_norm="spectral", augment=True)
 
 
 def play(game, faces, steps):
@@ -75,6 +77,30 @@ def test_scores_are_probabilities_and_a_half_is_undecided(loss):
     assert 0.9 < real <= 1 and 0 <= fake < 0.1
 
 
+def test_hinge_asks_d_for_its_margins_and_no_more():
+    loss, zeros = training.Hinge(), torch.zeros(8)
+    assert loss.d_loss(zeros, zeros).item() == 2
+    assert loss.d_loss(zeros + 1, zeros - 1).item() == loss.d_loss(zeros + 9, zeros - 9).item() == 0
+    assert loss.d_loss(zeros - 2, zeros + 3).item() == 3 + 4
+    assert loss.g_loss(zeros + 5, None).item() == -5
+
+
+def test_hinges_gradients_reach_only_the_pictures_within_the_margins():
+    loss, real, fake = training.Hinge(), torch.tensor([2.0, 0.5, -3, 7]), torch.tensor([-2.0, 0.5, 3, -7])
+    for logits in (real, fake):
+        logits.requires_grad_()
+    loss.d_loss(real, fake).backward()
+    assert real.grad.tolist() == [0, -0.25, -0.25, 0] and fake.grad.tolist() == [0, 0.25, 0.25, 0]
+    fake.grad = None
+    loss.g_loss(fake, real).backward()
+    assert fake.grad.tolist() == [-0.25] * 4, "G is never content"
+
+
+def test_hinges_scores_are_the_shares_that_d_calls_real():
+    scores = training.Hinge().scores(torch.tensor([0.1, 5, 0, -1]), torch.tensor([-0.1, -5, 0, 0.2]))
+    assert [score.item() for score in scores] == [0.5, 0.25]
+
+
 def real_label(seed, loss):
     """The label that was drawn, worked out from what a single real picture costs."""
     cost = loss.d_loss(torch.tensor([10.0]), torch.tensor([0.0]), torch.Generator().manual_seed(seed)).item()
@@ -95,6 +121,103 @@ def test_r1_of_a_linear_discriminator_is_its_squared_weights():
     real = torch.randn(5, 3, 4, 4)
     assert training.r1_penalty(D, real).item() == pytest.approx(D[1].weight.square().sum().item(), rel=1e-5)
     assert not real.requires_grad, "the caller's pictures are left as they were"
+
+
+# ---- DiffAugment ----
+
+
+def augmented(pictures, monkeypatch, bright=0.5, colour=0.5, contrast=0.5, y=0.5, x=0.5, cut_y=9.0, cut_x=9.0):
+    """`augment` with its random numbers chosen: a half changes nothing, and a cut around 9 lies outside."""
+    chosen = torch.tensor([bright, colour, contrast, y, x, cut_y, cut_x])[:, None].expand(-1, len(pictures))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "rand", lambda *shape, generator: chosen)
+        return training.augment(pictures, None)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.rand(4, 3, 64, 64, generator=generator(1)) * 2 - 1
+
+
+def test_in_the_middle_of_its_range_nothing_is_changed(pictures, monkeypatch):
+    assert torch.allclose(augmented(pictures, monkeypatch), pictures, atol=1e-6)
+
+
+def test_a_picture_is_tinted_as_the_paper_says(pictures, monkeypatch):
+    for number, shift in ((0.0, -0.5), (1.0, 0.5)):
+        assert torch.allclose(augmented(pictures, monkeypatch, bright=number), pictures + shift, atol=1e-6)
+    grey, mean = pictures.mean(1, keepdim=True), pictures.mean((1, 2, 3), keepdim=True)
+    for number, times in ((0.0, 0.0), (1.0, 2.0)):
+        expected = grey + times * (pictures - grey)
+        assert torch.allclose(augmented(pictures, monkeypatch, colour=number), expected, atol=1e-5)
+    for number, times in ((0.0, 0.5), (1.0, 1.5)):
+        expected = mean + times * (pictures - mean)
+        assert torch.allclose(augmented(pictures, monkeypatch, contrast=number), expected, atol=1e-5)
+
+
+def test_a_picture_is_shifted_by_an_eighth_at_most_and_what_comes_in_is_zero(pictures, monkeypatch):
+    down, right = (augmented(pictures, monkeypatch, **shift) for shift in ({"y": 0.0}, {"x": 0.0}))
+    assert torch.allclose(down[:, :, 8:], pictures[:, :, :-8], atol=1e-6) and not down[:, :, :8].any()
+    assert torch.allclose(right[..., 8:], pictures[..., :-8], atol=1e-6) and not right[..., :8].any()
+    up = augmented(pictures, monkeypatch, y=1.0)
+    assert torch.allclose(up[:, :, :-8], pictures[:, :, 8:], atol=1e-6) and not up[:, :, -8:].any()
+
+
+@pytest.mark.parametrize("place", [0.5, 0.37, 0.61])
+def test_the_cut_is_half_as_wide_and_high_as_the_picture(place, pictures, monkeypatch):
+    cut = augmented(pictures, monkeypatch, cut_y=place, cut_x=place) == 0
+    for axis in (1, 2):
+        assert set(cut.all(1).any(axis).sum(1).tolist()) <= {32, 33}
+    corner = augmented(pictures, monkeypatch, cut_y=0.0, cut_x=0.0) == 0
+    assert set(corner.sum((1, 2, 3)).tolist()) <= {3 * 16**2, 3 * 17**2}
+
+
+def test_a_fifth_of_all_pixels_is_cut_away():
+    changed = training.augment(torch.full((4000, 3, 16, 16), 9.0), generator(2))
+    inner = changed[:, 0, 2:-2, 2:-2]  # no shift reaches these; the cut's middle lies anywhere
+    away = (inner == 0).float().mean().item()
+    # on each axis, a pixel at p is cut if the middle, evenly from 0 to 1, is within a quarter of it
+    axis = np.mean([min(1, p / 16 + 0.25) - max(0, p / 16 - 0.25) for p in range(2, 14)])
+    assert away == pytest.approx(axis**2, abs=0.01)
+
+
+def test_augmenting_follows_its_generator_and_changes_each_picture_in_its_own_way():
+    same = torch.rand(1, 3, 16, 16, generator=generator(1)).expand(16, -1, -1, -1)
+    rng = torch.get_rng_state()
+    one, again, other = (training.augment(same, generator(seed)) for seed in (3, 3, 4))
+    assert torch.equal(one, again) and not torch.equal(one, other) and torch.equal(torch.get_rng_state(), rng)
+    assert len(one.unique(dim=0)) == 16
+    assert one.shape == same.shape and one.dtype == same.dtype and one.isfinite().all()
+
+
+def test_gradients_reach_every_picture_through_its_changes():
+    pictures = (torch.rand(8, 3, 16, 16, generator=generator(1)) * 2 - 1).requires_grad_()
+    changed = training.augment(pictures, generator(3))
+    (gradient,) = torch.autograd.grad(changed.square().sum(), pictures)
+    assert gradient.isfinite().all() and gradient.abs().sum((1, 2, 3)).min() > 0
+
+
+def test_d_sees_real_and_fake_pictures_augmented_in_both_turns_and_g_learns_through_it():
+    game, real, z = step_inputs()
+    fake, seen, gradients = game.G(z).detach(), [], []
+    game.D.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
+    game.opt_g.register_step_post_hook(lambda *_: gradients.extend(p.grad.abs().sum() for p in game.G.parameters()))
+    training.train_step(game.G, game.D, game.opt_g, game.opt_d, real, z, augment=lambda pictures: pictures / 2 + 0.1)
+    assert len(seen) == 3
+    for pictures, expected in zip(seen, (real, fake, fake)):
+        assert torch.allclose(pictures, expected / 2 + 0.1, atol=1e-6)
+    assert seen[2].requires_grad and not seen[1].requires_grad and min(gradients) > 0
+
+
+def test_a_recipe_says_whether_pictures_are_augmented_each_step_in_another_way(faces, monkeypatch):
+    seeds, augment = [], training.augment
+    monkeypatch.setattr(
+        training, "augment", lambda p, generator: (seeds.append(generator.initial_seed()), augment(p, generator))[1]
+    )
+    play(training.Game(PLAIN), faces, 2)
+    assert not seeds
+    play(training.Game(HINGE), faces, 2)
+    assert len(seeds) == 4 and len(set(seeds)) == 2  # real and fake pictures of two steps
 
 
 # ---- one step ----
@@ -154,7 +277,7 @@ def test_gradients_do_not_pile_up_from_step_to_step():
     assert max(p.grad.abs().max() for net in (game.G, game.D) for p in net.parameters()) < 1e3
 
 
-@pytest.mark.parametrize("recipe", [OURS, PLAIN, NOISY])
+@pytest.mark.parametrize("recipe", [OURS, PLAIN, NOISY, HINGE])
 def test_fakes_are_made_once_a_step(recipe, faces):
     game, calls = training.Game(recipe), []
     game.G.register_forward_hook(lambda *_: calls.append(1))
@@ -226,6 +349,16 @@ def test_previews_touch_neither_statistics_nor_random_numbers(recipe, faces):
     assert game.G.training and game.D.training
 
 
+def test_rates_stay_or_fall_with_the_root_of_the_step(faces):
+    for lr_fall, shares in ((0, [1] * 8), (4, [1, 1, 1, 1, (4 / 5) ** 0.5, (4 / 6) ** 0.5, (4 / 7) ** 0.5, 0.5**0.5])):
+        game, rates = training.Game(replace(OURS, lr_g=1e-3, lr_d=3e-3, lr_fall=lr_fall)), []
+        for opt in (game.opt_g, game.opt_d):
+            opt.register_step_pre_hook(lambda opt, *_, rates=rates: rates.append(opt.param_groups[0]["lr"]))
+        play(game, faces, 8)
+        assert rates[::2] == pytest.approx([3e-3 * share for share in shares])  # D's turn comes first
+        assert rates[1::2] == pytest.approx([1e-3 * share for share in shares])
+
+
 def test_sampling_depends_on_the_seed_alone():
     G = training.Game(PLAIN).G
     assert torch.equal(training.sample(G, 4, 3), training.sample(G, 4, 3))
@@ -280,7 +413,7 @@ def test_g_pth_is_the_generator_to_draw_with(recipe, whole):
 
 
 @pytest.mark.parametrize("cut", [1, 4, 7])
-@pytest.mark.parametrize("recipe", [OURS, NOISY, PLAIN], ids=["ours", "noisy", "plain"])
+@pytest.mark.parametrize("recipe", [OURS, NOISY, PLAIN, HINGE], ids=["ours", "noisy", "plain", "hinge"])
 def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_like_the_uncut_one(recipe, cut, whole, faces, tmp_path):
     training.train(recipe, faces, tmp_path, steps=cut, seed=3)
     game = training.train(recipe, faces, tmp_path, steps=10, seed=3, resume=True)
@@ -370,6 +503,132 @@ def test_a_generator_that_does_not_fit_its_recipe_is_named(faces, tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps(recipes.to_json(replace(PLAIN, width=8))))
     with pytest.raises(checkpoints.CheckpointError, match="G.pth"):
         training.load_generator(tmp_path)
+
+
+# ---- a run that begins with another's networks ----
+
+
+@pytest.mark.parametrize("recipe", [OURS, PLAIN, HINGE], ids=["ours", "plain", "hinge"])
+def test_fine_tuning_begins_with_the_networks_of_the_run_and_all_else_anew(recipe, whole, faces, tmp_path):
+    _, run = whole(recipe)
+    G, D = (flat(checkpoints.load(run / name)) for name in ("G.pth", "D.pth"))
+    training.train(recipe, faces, tmp_path, steps=1, seed=7, from_run=run)
+    start = checkpoints.load(checkpoints.at_step(tmp_path, 0))
+    assert (start["step"], start["seconds"], start["seed"]) == (0, 0, 7)
+    assert flat(start["G"]) == G and flat(start["D"]) == D
+    if recipe.ema:
+        averaged = {name.removeprefix("module."): value for name, value in start["averaged"].items()}
+        assert averaged.pop("n_averaged") == 0
+        assert all(value == G[name] for name, value in flat(averaged).items() if "running" not in name)
+    assert not start["opt_g"]["state"] and not start["opt_d"]["state"]
+    assert plotting.history(tmp_path)["step"].tolist() == [1]
+
+
+def test_fine_tuning_moves_the_weights_it_began_with(whole, faces, tmp_path):
+    game = training.train(OURS, faces, tmp_path, steps=2, from_run=whole(OURS)[1])
+    before = checkpoints.load(whole(OURS)[1] / "G.pth")
+    assert all(not torch.equal(weight, before[name]) for name, weight in game.G.named_parameters())
+
+
+@pytest.mark.parametrize("change", [{"width": 8}, {"z_dim": 9}, {"size": 32}, {"d_norm": "batch"}])
+def test_a_run_with_other_networks_is_refused_with_both_ways_out(change, whole, tmp_path):
+    _, run = whole(OURS)
+    with pytest.raises(checkpoints.CheckpointError) as told:
+        training.Game(replace(OURS, **change)).begin_from(run)
+    for word in (str(run), "recipe default, width 4, codes of 8 numbers", "with its own recipe", "from_run"):
+        assert word in str(told.value)
+
+
+def test_a_refused_beginning_leaves_no_folder(whole, faces, tmp_path):
+    with pytest.raises(checkpoints.CheckpointError):
+        training.train(replace(OURS, width=8), faces, tmp_path / "new", steps=1, from_run=whole(OURS)[1])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["G.pth", "D.pth"])
+@pytest.mark.parametrize("fault", ["cut", "gone", "a list", "other weights"])
+def test_a_run_whose_networks_are_damaged_is_refused_by_name(fault, name, whole, tmp_path):
+    run = shutil.copytree(whole(OURS)[1], tmp_path / "damaged")
+    if fault == "cut":
+        (run / name).write_bytes((run / name).read_bytes()[:-100])
+    elif fault == "gone":
+        (run / name).unlink()
+    else:
+        checkpoints.save([1, 2] if fault == "a list" else {"net.0.weight": torch.ones(2)}, run / name)
+    with pytest.raises(checkpoints.CheckpointError, match="damaged"):
+        training.Game(OURS).begin_from(run)
+
+
+def test_a_folder_that_is_no_run_is_nothing_to_begin_from(tmp_path):
+    with pytest.raises(checkpoints.CheckpointError, match="not a run's folder"):
+        training.Game(OURS).begin_from(tmp_path)
+
+
+def test_a_run_either_goes_on_or_begins_from_another(whole, faces, tmp_path):
+    with pytest.raises(ValueError, match="resume.*from_run.*choose one"):
+        training.train(OURS, faces, tmp_path / "new", steps=1, resume=True, from_run=whole(OURS)[1])
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_fine_tuned_run_cut_and_resumed_needs_the_first_run_no_more(whole, faces, tmp_path):
+    first = shutil.copytree(whole(OURS)[1], tmp_path / "first")
+    uncut = training.train(OURS, faces, tmp_path / "uncut", steps=6, seed=3, from_run=first)
+    training.train(OURS, faces, tmp_path / "cut", steps=3, seed=3, from_run=first)
+    shutil.rmtree(first)
+    assert bits(training.train(OURS, faces, tmp_path / "cut", steps=6, seed=3, resume=True)) == bits(uncut)
+
+
+# ---- its pictures ----
+
+
+def test_a_finished_runs_pictures_are_written_beside_it(whole, tmp_path):
+    run = shutil.copytree(whole(OURS)[1], tmp_path / "run")
+    before = names(run)
+    paths = training.write_pictures(run)
+    assert [path.name for path in paths] == ["losses.png", "scores.png", "samples_1.png", "samples_2.png", "film.gif"]
+    assert names(run) == sorted(before + [path.name for path in paths])
+    sheet = 8 * 18 + 2  # 64 faces of 16x16, two pixels of white between them
+    with Image.open(run / "film.gif") as film:
+        assert (film.n_frames, film.size) == (len(os.listdir(run / "grids")), (sheet, sheet))
+    samples = [Image.open(run / f"samples_{number}.png").convert("RGB") for number in (1, 2)]
+    for number, image in enumerate(samples, 1):
+        faces = plotting.grid(training.sample(training.load_generator(run), 64, number), 8, zoom=2)
+        shown = image.crop((0, 0, 2 * sheet, 2 * sheet))
+        assert np.abs(np.asarray(shown, int) - np.asarray(faces, int)).mean() < 4, "256 colours are near enough"
+    assert samples[0].tobytes() != samples[1].tobytes()
+    for name in ("losses.png", "scores.png"):
+        with Image.open(run / name) as curves:
+            assert curves.width >= 420 and curves.height >= 300
+
+
+def test_a_run_that_is_not_finished_has_no_pictures_and_says_so(whole, tmp_path):
+    run = shutil.copytree(whole(OURS)[1], tmp_path / "run")
+    (run / "G.pth").unlink()
+    before = names(run)
+    with pytest.raises(checkpoints.CheckpointError, match="G.pth does not exist"):
+        training.write_pictures(run)
+    assert names(run) == before
+    with pytest.raises(checkpoints.CheckpointError, match="not a run's folder"):
+        training.write_pictures(tmp_path)
+
+
+class Stopping(torch.utils.data.Dataset):
+    """Faces whose first batch comes with a Ctrl-C."""
+
+    def __init__(self, faces):
+        self.faces = faces
+
+    def __len__(self):
+        return len(self.faces)
+
+    def __getitems__(self, rows):
+        os.kill(os.getpid(), signal.SIGINT)
+        return self.faces.__getitems__(rows)
+
+
+def test_a_run_that_was_stopped_before_its_first_step_has_pictures_but_no_curves(faces, tmp_path):
+    assert training.train(PLAIN, Stopping(faces), tmp_path, steps=3).step == 0
+    assert [path.name for path in training.write_pictures(tmp_path)] == ["samples_1.png", "samples_2.png", "film.gif"]
 
 
 # ---- how long ----
@@ -485,7 +744,7 @@ def test_a_pixel_that_is_no_number_stops_the_run_and_the_checkpoints_before_stay
 def test_a_learning_rate_far_too_high_stops_the_run_and_says_where(who, faces, tmp_path):
     def watch(game, history):
         if game.step == 7:
-            getattr(game, who).param_groups[0]["lr"] = 1e39
+            getattr(game, who).register_step_pre_hook(lambda opt, *_: opt.param_groups[0].update(lr=1e39))
 
     with pytest.raises(FloatingPointError, match=r"(loss_[dg] is \S+|not finite) at step [89]: .*lower learning rate"):
         training.train(OURS, faces, tmp_path, steps=20, watch=watch)

@@ -53,10 +53,25 @@ def test_of_a_long_history_some_hundred_points_are_drawn(monkeypatch):
     drawn = []
     monkeypatch.setattr(widgets, "display", lambda figure, display_id: None)
     monkeypatch.setattr(plotting, "live", lambda faces, rows, caption: drawn.append(rows))
-    game = SimpleNamespace(fixed_faces=lambda count: torch.zeros(count, 3, 16, 16), step=4000, seconds=60.0)
+    game = SimpleNamespace(fixed_faces=lambda count=64: torch.zeros(count, 3, 16, 16), step=4000, seconds=60.0)
     for length in (400, 4000):
-        widgets.LiveView(0)(game, [{"step": step} for step in range(length)])
+        widgets.LiveView(0)(game, [{"step": step, "score_real": 0.6, "score_fake": 0.4} for step in range(length)])
     assert [len(rows) for rows in drawn] == [400, 445]
+
+
+def test_what_goes_wrong_stands_below_the_picture(monkeypatch):
+    shown = []
+    monkeypatch.setattr(widgets, "display", lambda figure, display_id: shown.append(figure))
+    game = SimpleNamespace(fixed_faces=lambda count=64: torch.zeros(count, 3, 16, 16), step=400, seconds=60.0)
+    row = {"loss_d": 0.01, "loss_g": 9.0, "score_real": 1.0, "score_fake": 0.0}
+    for gap, one in ((1.0, False), (0.1, True)):
+        history = [row | {"step": step, "score_real": gap} for step in range(1, 401)]
+        game.fixed_faces = (lambda count=64: torch.rand(count, 3, 16, 16)) if one else game.fixed_faces
+        widgets.LiveView(0)(game, history)
+    wrong, well = (figure.caption for figure in shown)
+    assert "Step 400, 60 seconds" in wrong and wrong.count("WARNING, ") == 2
+    assert "WARNING, D has won" in wrong and "WARNING, collapse: the faces are alike" in wrong
+    assert "WARNING" not in well and wrong in shown[0].alt
 
 
 @pytest.fixture(scope="module")
