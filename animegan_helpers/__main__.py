@@ -1,4 +1,4 @@
-"""The same from a shell: python -m animegan_helpers draw, download, prepare, train, sample, measure, recipes."""
+"""The same from a shell: python -m animegan_helpers draw, download, prepare, train, sample, measure, share, recipes."""
 
 import argparse
 import json
@@ -7,7 +7,21 @@ from pathlib import Path
 
 from torch.utils.data import Subset
 
-from . import __version__, checkpoints, device, download, drawn, measure, plotting, preprocess, recipes, training
+from . import (
+    __version__,
+    checkpoints,
+    device,
+    download,
+    drawn,
+    fast,
+    measure,
+    parallel,
+    plotting,
+    preprocess,
+    recipes,
+    share,
+    training,
+)
 
 EXAMPLE = """the main job, from nothing to a picture of 64 faces, without a network:
   python -m animegan_helpers draw --count 4096 --seed 0 --out data/drawn
@@ -38,25 +52,36 @@ def prepare(args):
 
 def train(args):
     machine = device.pick()
+    with parallel.join(machine.device) as (team, place):
+        train_as(team, place, machine, args)
+
+
+def train_as(team, place, machine, args):
     changes = {"width": args.width, "z_dim": args.z_dim, "batch": args.batch, "size": args.size}
     changes["held_out"] = args.hold_out
-    if not args.resume:
-        training.refuse_old_run(args.run, args.copy_to)  # before the data is prepared, which may take long
-    elif args.copy_to:
-        checkpoints.bring_back(args.copy_to, args.run)
-    before = args.run if args.resume else args.from_run
-    if before and args.recipe is None:  # the run knows its own
-        recipe = training.read_recipe(before).changed(**changes)
-    else:
-        recipe = recipes.get(args.recipe or "default", gpu=machine.device.type == "cuda", **changes)
-    faces = preprocess.ready(args.data, recipe.size)
-    print(faces.report)
-    print(f"{machine}\nrecipe {recipe.name}: {recipe.about}")
+    with team.one_first():
+        if not args.resume and not team.rank:
+            training.refuse_old_run(args.run, args.copy_to)  # before the data is prepared, which may take long
+        elif args.copy_to and not team.rank:
+            checkpoints.bring_back(args.copy_to, args.run)
+        before = args.run if args.resume else args.from_run
+        if before and args.recipe is None:  # the run knows its own
+            recipe = training.read_recipe(before).changed(**changes)
+        else:
+            recipe = recipes.get(args.recipe or "default", gpu=machine.device.type == "cuda", **changes)
+        faces = preprocess.ready(args.data, recipe.size)
+    if not team.rank:
+        print(faces.report)
+        print(f"{machine}" + (f", {team.size} processes" if team.size > 1 else ""))
+        print(f"recipe {recipe.name}: {recipe.about}")
     length = {"steps": args.steps, "epochs": args.epochs, "minutes": args.minutes}
     game = training.train(
-        recipe, faces, args.run, **length, seed=args.seed, device=machine.device, resume=args.resume,
-        from_run=args.from_run, watch=measure.Watch(), copy_to=args.copy_to,
+        recipe, faces, args.run, **length, seed=args.seed, device=place, resume=args.resume,
+        from_run=args.from_run, watch=None if team.rank else measure.Watch(), copy_to=args.copy_to,
+        speed=fast.PLAIN if args.plain else None, team=team,
     )  # fmt: skip
+    if team.rank:
+        return
     picture = Path(args.run) / "faces.png"
     plotting.grid(game.fixed_faces(), 8, zoom=2).save(picture)
     print("beside it:", ", ".join(path.name for path in training.write_pictures(args.run)))
@@ -82,6 +107,13 @@ def measure_run(args):
     out.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     print(measure.table(numbers))
     print(f"the numbers of each seed are in {out.resolve()}")
+
+
+def share_run(args):
+    given = {name: value for name in ("data", "title") if (value := getattr(args, name))}
+    for name, what in share.write(args.out, **(share.known(args.run) | given)).items():
+        print(f"{name}: {what}")
+    print(f"all of it is in {args.out.resolve()}; open {(args.out / 'faces.html').resolve().as_uri()} in a browser")
 
 
 def show_recipes(args):
@@ -175,6 +207,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--hold-out", type=float, help="share of the pictures to keep from training, to be measured against")
     add("--copy-to", type=Path, help="a folder in a second place (a mounted Drive, say) for a verified copy")
+    add("--plain", action="store_true", help="on a GPU: float32, step by step, as on a CPU (it compares, and is slow)")
     add("--width", type=int, help="channels of the largest layer of features, instead of the recipe's")
     add("--z-dim", type=int, help="numbers in a code, instead of the recipe's")
     add("--batch", type=int, help="pictures a step, instead of the recipe's")
@@ -192,6 +225,12 @@ def parser() -> argparse.ArgumentParser:
     add("--count", type=positive, default=2000, help="how many faces a seed")
     add("--seeds", type=positive, default=3, help="how often, with other faces each time")
     add("--out", type=Path, help="the JSON to write (default: measures.json in the run's folder)")
+
+    add = command("share", share_run, "make files for others: a web page with sliders, weights with a card, ONNX")
+    add("--run", type=Path, help="the folder of a finished run (default: the generator that comes with the package)")
+    add("--out", type=Path, required=True, help="the folder to make, such as data/shared/first")
+    add("--data", help="what it was trained on, for the card: 'drawn', a public set's name, or a sentence of yours")
+    add("--title", help=f"the page's and the card's heading (default: {share.TITLE})")
 
     command("recipes", show_recipes, "list the recipes: every number of a run under a name")
     return top

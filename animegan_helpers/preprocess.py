@@ -107,7 +107,7 @@ def to_pixels(pictures: torch.Tensor) -> torch.Tensor:
 
 def flip(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """(N, H, W, 3) -> the same, about half of the pictures mirrored left to right."""
-    mirrored = torch.rand(len(pixels), generator=generator) < 0.5
+    mirrored = (torch.rand(len(pixels), generator=generator) < 0.5).to(pixels.device)
     return torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
 
 

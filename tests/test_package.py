@@ -15,8 +15,8 @@ import animegan_helpers
 PACKAGE = Path(animegan_helpers.__file__).parent
 PROJECT = PACKAGE.parent
 # Each module may import those before it, none after it.
-ORDER = """checks device drawn download preprocess layers discriminator generator recipes checkpoints plotting training
-    measure latent widgets share __main__""".split()
+ORDER = """checks device drawn download preprocess layers discriminator generator recipes checkpoints plotting
+    fast parallel training measure latent widgets share __main__""".split()
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 
 
@@ -113,7 +113,7 @@ def test_the_package_stays_tiny():
     assert lines_of_code('"""Doc\n\nstring."""\n\nx = 1\n# why\n\ndef f():\n    """Doc."""\n    return 2\n') == 3
     lines = {path.stem: lines_of_code(path.read_text(encoding="utf-8")) for path in PACKAGE.glob("*.py")}
     assert lines.pop("drawn") <= 420, "brush strokes are counted apart: they are data more than code"
-    assert sum(lines.values()) <= 2070
+    assert sum(lines.values()) <= 2500
 
 
 def test_the_package_is_as_new_as_it_says(tmp_path):

@@ -119,7 +119,7 @@ def test_the_game_is_played_with_the_sources_numbers(name, monkeypatch):
     seen = []
     monkeypatch.setattr(training, "train_step", lambda *inputs: seen.append(inputs) or [torch.tensor(0.5)] * 4)
     game.play(torch.zeros(batch, 64, 64, 3, dtype=torch.uint8))
-    (_, _, _, _, pictures, z, _, r1, _, change), *_ = seen
+    (_, _, _, _, pictures, z, _, r1, _, change, _), *_ = seen
     assert (pictures.shape, z.shape, r1, change) == ((batch, 3, 64, 64), (batch, z_dim), 0, None), "nothing is added"
     assert (game.opt_g.param_groups[0]["lr"], game.opt_d.param_groups[0]["lr"]) == (lr_g, lr_d), "nor falls the rate"
 
