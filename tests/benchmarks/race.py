@@ -23,11 +23,15 @@ from record import processor
 from animegan_helpers import checkpoints, device, measure, plotting, preprocess, recipes, training
 
 COUNT = 2000  # faces a number
+OVER_TIME = ("fair", "sources")  # shown as curves
+COLOURS = (plotting.BLUE, plotting.ORANGE, "#009E73", "#CC79A7", "black")  # safe for the colour-blind
+STYLES = ("-", "--", "-.", ":", "-")
 FIGURES = {"FID": ".1f", "KID x 1000": ",.0f", "colours": ".0f"}
 default, get = recipes.get("default"), recipes.get
 OURS = {"width": default.width, "batch": default.batch, "ema": default.ema}
 tried = default.changed(lr_fall=0, ema=0.999, r1=2.0, r1_every=8, betas=(0.0, 0.99))  # where the search began
 heavier = tried.changed(r1=8.0, ema=0.995)
+OUR_LAST = 600  # CPU seconds: beyond them ours is not needed for a comparison with the sources
 # For each group its recipes, and the CPU seconds at which they are measured.
 GROUPS = {
     "ladder": (recipes.ladder(), (30, 60)),
@@ -130,10 +134,15 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
     return result
 
 
+def marks_of(name: str, marks) -> list:
+    """-> the CPU seconds at which a recipe is measured."""
+    return [mark for mark in marks if mark <= OUR_LAST or not name.startswith("ours")]
+
+
 def race(entries: dict, seeds: int, marks, folder) -> list[dict]:
     """Recipes by name -> what `run` tells of each, seed after seed."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes made here
-    jobs = [(name, recipes.to_json(recipe), seed, list(marks), str(folder))
+    jobs = [(name, recipes.to_json(recipe), seed, marks_of(name, marks), str(folder))
             for seed in range(seeds) for name, recipe in entries.items()]  # fmt: skip
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         return [future.result() for future in [pool.submit(run, *job) for job in jobs]]
@@ -178,6 +187,29 @@ def figure(runs: list[dict], mark: int):
     return canvas
 
 
+def curves(runs: list[dict], marks):
+    """The runs -> a matplotlib figure: KID over the CPU seconds, a line a recipe, its seeds as dots."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(told["name"] for told in runs))
+    canvas = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = canvas.subplots()
+    for name, colour, style in zip(names, COLOURS, STYLES):
+        mine = [told["marks"] for told in runs if told["name"] == name]
+        reached = [row for rows in mine for row in rows if "FID" in row]
+        shown = [mark for i, mark in enumerate(marks) if all(len(rows) > i and "FID" in rows[i] for rows in mine)]
+        means = [statistics.mean(rows[i]["KID x 1000"] for rows in mine) for i in range(len(shown))]
+        axes.plot(shown, means, style, color=colour, label=name, linewidth=2)
+        axes.plot([row["CPU seconds"] for row in reached], [row["KID x 1000"] for row in reached], "o", color=colour)
+    axes.set(xscale="log", yscale="log", xlabel="CPU seconds", ylabel="KID x 1000 (0 is the best)")
+    axes.set_xticks(marks, [f"{mark:,}" for mark in marks])
+    axes.minorticks_off()
+    axes.grid(color="#dddddd")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return canvas
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="+", choices=GROUPS)
@@ -189,14 +221,16 @@ def main() -> None:
         runs = race(entries, args.seeds, marks, device.data_folder() / "race" / group)
         versions = {"machine": processor(), "torch": torch.__version__, "python": platform.python_version()}
         told = {"runs": runs, "marks": marks, "faces": COUNT, **versions, "date": str(date.today())}
+        span = f"within {marks[-1]:,}" if group in OVER_TIME else f"after {marks[-1]:,}"
         told["caption"] = (
-            f"KID and coverage of {len(entries)} recipes after {marks[-1]} CPU seconds each on the drawn faces: a dot a"
-            f" seed ({args.seeds}), a bar for their mean ({processor()}, one thread a run, torch {torch.__version__},"
-            f" {date.today()})."
+            f"KID {'' if group in OVER_TIME else 'and coverage '}of {len(entries)} recipes {span} CPU seconds each on"
+            f" the drawn faces: a dot a seed ({args.seeds}), a {'line' if group in OVER_TIME else 'bar'} for their mean"
+            f" ({processor()}, one thread a run, torch {torch.__version__.split('+')[0]}, {date.today()})."
         )
         told["alt"] = f"{told['caption']} From top to bottom: {table(runs, marks[-1:])}"
         shown = [told for told in runs if len(told["marks"]) == len(marks)]
-        picture = plotting.from_matplotlib(figure(shown, len(marks) - 1), "").image
+        canvas = curves(runs, marks) if group in OVER_TIME else figure(shown, len(marks) - 1)
+        picture = plotting.from_matplotlib(canvas, "").image
         picture.quantize(64).save(plotting.RECORDED / f"{group}.png", optimize=True)
         checkpoints.write_whole(plotting.RECORDED / f"{group}.json", (json.dumps(told, indent=1) + "\n").encode())
         print(f"{group}, {args.seeds} seeds:\n\n{table(runs, marks)}\n")
