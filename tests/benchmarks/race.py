@@ -31,7 +31,7 @@ default, get = recipes.get("default"), recipes.get
 OURS = {"width": default.width, "batch": default.batch, "ema": default.ema}
 tried = default.changed(lr_fall=0, ema=0.999, r1=2.0, r1_every=8, betas=(0.0, 0.99))  # where the search began
 heavier = tried.changed(r1=8.0, ema=0.995)
-OUR_LAST = 600  # CPU seconds: beyond them ours is not needed for a comparison with the sources
+OUR_LAST = 1200  # CPU seconds: beyond them ours is not needed for a comparison with the sources
 # For each group its recipes, and the CPU seconds at which they are measured.
 GROUPS = {
     "ladder": (recipes.ladder(), (30, 60)),
@@ -210,6 +210,23 @@ def curves(runs: list[dict], marks):
     return canvas
 
 
+def after_minutes(folder, marks) -> None:
+    """The sheets of ours -> recorded/after_minutes.png: what a learner sees after so many minutes on two cores."""
+    name = next(name for name in GROUPS["sources"][0] if name.startswith("ours"))
+    place, kept = Path(folder) / name / "0", marks_of(name, marks)
+    steps = [row["step"] for row in json.loads((place / "race.json").read_text(encoding="utf-8"))["marks"]]
+    labels = [f"{mark / 120:g} min,\nstep {step:,}" for mark, step in zip(kept, steps)]
+    sheets = [plotting.Image.open(place / f"{mark:05}.png") for mark in kept]
+    plotting.strip(sheets, labels).quantize(256).save(plotting.RECORDED / "after_minutes.png", optimize=True)
+    caption = (
+        "What you should see on two cores: the same eight codes of the default recipe on drawn faces after"
+        f" {', '.join(f'{mark:,}' for mark in kept)} CPU seconds of one core, which is what two cores spend in the"
+        f" minutes beside them ({processor()}, one thread, torch {torch.__version__.split('+')[0]}, {date.today()})."
+    )
+    told = {"caption": caption, "alt": f"Film strip of eight faces at {len(kept)} times, from rough to neat. {caption}"}
+    checkpoints.write_whole(plotting.RECORDED / "after_minutes.json", (json.dumps(told, indent=1) + "\n").encode())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="+", choices=GROUPS)
@@ -233,6 +250,8 @@ def main() -> None:
         picture = plotting.from_matplotlib(canvas, "").image
         picture.quantize(64).save(plotting.RECORDED / f"{group}.png", optimize=True)
         checkpoints.write_whole(plotting.RECORDED / f"{group}.json", (json.dumps(told, indent=1) + "\n").encode())
+        if group == "sources":
+            after_minutes(device.data_folder() / "race" / group, marks)
         print(f"{group}, {args.seeds} seeds:\n\n{table(runs, marks)}\n")
 
 
