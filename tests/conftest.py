@@ -1,6 +1,8 @@
 """What the tests share: small sets of faces made here, and no network."""
 
 import json
+import os
+import shutil
 import socket
 
 import numpy as np
@@ -83,3 +85,24 @@ def faces(tmp_path_factory):
     report = {"source": "noise", "fingerprint": "none", "size": size, "found": count, "unique": count}
     (folder / "report.json").write_text(json.dumps(report))
     return preprocess.Prepared(folder)
+
+
+def missing(what):
+    told = f"{what}: the browser's tests need it (apt-get install chromium; pip install playwright)"
+    (pytest.fail if os.environ.get("ANIMEGAN_NEEDS_BROWSER") else pytest.skip)(told)
+
+
+@pytest.fixture(scope="module")  # not longer: while Playwright runs, nothing else can use asyncio
+def chromium():
+    """A browser without a window."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        missing("no Chromium was found")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("Playwright is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()

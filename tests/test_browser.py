@@ -58,27 +58,6 @@ COLLECT = """() => {
 }"""
 
 
-def missing(what):
-    told = f"{what}: the browser's tests need it (apt-get install chromium; pip install playwright)"
-    (pytest.fail if os.environ.get("ANIMEGAN_NEEDS_BROWSER") else pytest.skip)(told)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser without a window."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        missing("no Chromium was found")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("Playwright is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A copy of the project, so that no committed page is touched."""

@@ -11,10 +11,10 @@ import pytest
 from conftest import flat
 from PIL import Image
 
-from animegan_helpers import __main__, checkpoints, drawn, measure, preprocess, recipes, training
+from animegan_helpers import __main__, checkpoints, drawn, measure, preprocess, recipes, share, training
 
 SMALL = ("--width", "4", "--z-dim", "8", "--batch", "4", "--size", "16")
-COMMANDS = ("draw", "prepare", "train", "sample", "measure", "recipes")
+COMMANDS = ("draw", "prepare", "train", "sample", "measure", "share", "recipes")
 
 
 @pytest.fixture
@@ -325,3 +325,35 @@ def test_measuring_what_cannot_be_measured_is_told_in_one_line(shell, measured, 
 
 def test_measuring_a_run_of_another_size_is_told_in_one_line(shell, faces, run_folder):
     refused(shell("measure", "--run", run_folder, "--data", faces.folder, "--count", 8), "64, 64", "16, 16")
+
+
+# ---- sharing ----
+
+
+def test_the_ready_generator_is_shared_by_one_command(shell, home):
+    code, said, complaints = shell("share", "--out", "s")
+    assert (code, complaints) == (0, []) and (home / "s" / "faces.html").resolve().as_uri() in said
+    assert {path.name for path in (home / "s").iterdir()} == set(share.FILES)
+    text = (home / "s" / "README.md").read_text()
+    assert "drawn by a program" in text and "| name | ready |" in text and "FID (real)" in text
+
+
+def test_a_run_is_shared_with_its_recipe_and_what_its_owner_says(shell, run_folder, home):
+    words = ("--data", "My own drawings.", "--title", "Mine")
+    code, said, complaints = shell("share", "--run", run_folder, "--out", "s", *words)
+    assert (code, complaints) == (0, []) and all(name in said for name in share.FILES)
+    text = (home / "s" / "README.md").read_text()
+    assert "# Mine" in text and "My own drawings." in text and "| width | 4 |" in text and "Not measured" in text
+    G, directions = share.load(home / "s" / "generator.safetensors")
+    own = checkpoints.load(run_folder / "G.pth")
+    assert flat(G.state_dict()) == flat(own) and list(directions)[0] == "direction 1"
+
+
+@pytest.mark.parametrize("words, told", [
+    ((), "--out"), (("--out", "s", "--run", "nowhere"), "nowhere is not a run's folder"), (("--out", "mine"), "README.md"),
+])  # fmt: skip
+def test_sharing_what_or_where_it_cannot_be_is_told_in_one_line(shell, home, words, told):
+    (home / "mine").mkdir()
+    (home / "mine" / "README.md").write_text("keep me")
+    refused(shell("share", *words), told)
+    assert [path.read_text() for path in home.rglob("*") if path.is_file()] == ["keep me"]
