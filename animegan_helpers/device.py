@@ -3,11 +3,14 @@
 import hashlib
 import os
 import platform
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+KAGGLE_OUTPUT, COLAB = Path("/kaggle/working"), Path("/content")  # where a session there may write
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,46 @@ def where() -> str:
 
 
 def data_folder() -> Path:
-    """-> the project's `data/`, also when a notebook runs in `notebooks/`; elsewhere `data/` in the current folder."""
+    """-> the project's `data/`, also when a notebook runs in `notebooks/`; elsewhere `data/` in the current folder.
+
+    On Kaggle always under /kaggle/working, which can be written to and is kept as the notebook's output; on Colab,
+    outside of a clone, under /content.
+    """
     here = Path.cwd()
+    if where() == "kaggle":  # before the project is looked for: attached as a dataset it can only be read
+        return KAGGLE_OUTPUT / "data"
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "animegan_helpers").is_dir():
             return folder / "data"
-    return here / "data"
+    return (COLAB if where() == "colab" else here) / "data"
+
+
+def keep_runs() -> str:
+    """On Colab, make `data/runs` a link into Drive, so that runs outlive the session. -> where they are kept, in words.
+
+    Runs made before Drive was mounted move there, but for those whose name is taken there.
+    """
+    drive, runs = COLAB / "drive/MyDrive", data_folder() / "runs"
+    if where() == "kaggle":
+        return f"Runs are kept in {runs}, in this notebook's output. To keep that: Save Version, or Persistence on."
+    kept = drive / "animegan/runs"
+    if runs.is_symlink():  # of an earlier time, maybe to a Drive that is gone
+        runs.unlink()
+    if not drive.is_dir():
+        return (
+            f"Runs are kept in {runs} and end with this session. To keep them, mount Drive (from google.colab import"
+            f" drive; drive.mount('{drive.parent}')), then run this cell again."
+        )
+    kept.mkdir(parents=True, exist_ok=True)
+    runs.mkdir(parents=True, exist_ok=True)
+    for run in sorted(runs.iterdir()):
+        if not (kept / run.name).exists():
+            shutil.move(run, kept / run.name)
+    if left := sorted(run.name for run in runs.iterdir()):
+        return f"Not on Drive: {', '.join(left)}. {kept} has runs of that name; rename yours, then run this cell again."
+    runs.rmdir()
+    runs.symlink_to(kept, target_is_directory=True)
+    return f"Runs are kept on Drive, in {kept}."
 
 
 def generator(*seed: int) -> torch.Generator:
