@@ -207,7 +207,8 @@ def known(run=None) -> dict:
         return dict(G=G, directions=directions, recipe=recipes.get("ready"), numbers=numbers, data="drawn")
     file = Path(run) / "measures.json"
     numbers = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    return dict(G=load_generator(run), recipe=read_recipe(run), numbers=numbers)
+    G = load_generator(run)
+    return dict(G=G, directions=sliders(G), recipe=read_recipe(run), numbers=numbers)
 
 
 def write(out, G: Generator, *, directions=None, recipe=None, numbers=None, data="", title=TITLE) -> dict[str, str]:

@@ -257,6 +257,7 @@ def test_a_run_is_known_with_its_numbers_if_it_was_measured(faces, tmp_path):
     training.train(recipe, faces, tmp_path / "r", steps=1)
     known = share.known(tmp_path / "r")
     assert known["recipe"] == recipe and known["numbers"] is None and "data" not in known
+    assert list(known["directions"]) == ["direction 1", "direction 2", "direction 3", "direction 4"]
     assert share.arguments(known["G"]) == dict(width=2, z_dim=4, size=16, activation="leaky_relu")
     (tmp_path / "r" / "measures.json").write_text('{"FID": [1.0]}')
     assert share.known(tmp_path / "r")["numbers"] == {"FID": [1.0]}
