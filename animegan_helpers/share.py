@@ -158,11 +158,12 @@ def page(G: Generator, directions: dict, title: str = TITLE, seed: int = 13) -> 
     """
     z = codes(64, G.z_dim, seed)
     faces = to_pixels(paint(G, z)).int()
-    for bits, number in ((16, torch.float16), (32, torch.float32)):
+    for number in (torch.float16, torch.float32):
         net = folded(G).to(number)
         off = (to_pixels(copy.deepcopy(net).float()(z[:, :, None, None])).int() - faces).abs().max().item()
         if off <= 2:
             break
+    bits = torch.finfo(number).bits
     ways = {name: [round(x, 5) for x in way.tolist()] for name, way in directions.items()}
     blocks = [_block(conv, act) for conv, act in _pairs(net)]
     model = {"z_dim": G.z_dim, "bits": bits, "start": link(z[0], ways), "directions": ways, "layers": blocks}

@@ -285,8 +285,8 @@ def measured(tmp_path_factory):
     drawn.write(root / "d", 160, seed=5, workers=1)
     faces = preprocess.prepare(root / "d", root / "prepared")
     recipe = recipes.get("default", width=4, z_dim=8, batch=4)
-    for name, share in (("r", 0.0), ("held", 0.1)):
-        training.train(recipe.changed(held_out=share), faces, root / name, steps=1)
+    for name, held_out in (("r", 0.0), ("held", 0.1)):
+        training.train(recipe.changed(held_out=held_out), faces, root / name, steps=1)
     return root
 
 
@@ -350,7 +350,8 @@ def test_a_run_is_shared_with_its_recipe_and_what_its_owner_says(shell, run_fold
 
 
 @pytest.mark.parametrize("words, told", [
-    ((), "--out"), (("--out", "s", "--run", "nowhere"), "nowhere is not a run's folder"), (("--out", "mine"), "README.md"),
+    ((), "--out"), (("--out", "s", "--run", "nowhere"), "nowhere is not a run's folder"),
+    (("--out", "mine"), "README.md"),
 ])  # fmt: skip
 def test_sharing_what_or_where_it_cannot_be_is_told_in_one_line(shell, home, words, told):
     (home / "mine").mkdir()
