@@ -31,7 +31,7 @@ default, get = recipes.get("default"), recipes.get
 OURS = {"width": default.width, "batch": default.batch, "ema": default.ema}
 tried = default.changed(lr_fall=0, ema=0.999, r1=2.0, r1_every=8, betas=(0.0, 0.99))  # where the search began
 heavier = tried.changed(r1=8.0, ema=0.995)
-OUR_LAST = 1200  # CPU seconds: beyond them ours is not needed for a comparison with the sources
+OUR_LAST = 600  # CPU seconds: beyond them ours is not needed for a comparison with the sources
 # For each group its recipes, and the CPU seconds at which they are measured.
 GROUPS = {
     "ladder": (recipes.ladder(), (30, 60)),
