@@ -144,7 +144,8 @@ def unpack(archive: Path, out: Path) -> Path:
         raise ValueError(f"{archive} is not a zip, or is cut short: download it again") from None
     with opened:
         digest = _sha256(archive)
-        if (out / "manifest.json").exists() and json.loads((out / "manifest.json").read_text()).get("zip") == digest:
+        manifest = out / "manifest.json"
+        if manifest.exists() and json.loads(manifest.read_text(encoding="utf-8")).get("zip") == digest:
             return out
         entries = [entry for entry in opened.infolist() if _wanted(entry.filename) and _plain(entry)]
         size = sum(entry.file_size for entry in entries)  # reading an entry gives no more than it claims

@@ -142,7 +142,7 @@ def write(folder, count: int, seed: int = 0, size: int = 64, workers: int | None
         hidden.chmod(0o755)         # mkdtemp's folders are for the owner alone
         (hidden / "images").mkdir()
         with (ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool,
-              (hidden / "labels.csv").open("w", newline="") as labels,
+              (hidden / "labels.csv").open("w", newline="", encoding="utf-8") as labels,
               tqdm(total=count, desc="drawing", unit="face") as bar):
             table = csv.DictWriter(labels, ["file", *attributes(seed)])
             table.writeheader()
@@ -160,7 +160,7 @@ def write(folder, count: int, seed: int = 0, size: int = 64, workers: int | None
 
 def read_labels(folder) -> list[dict]:
     """folder/labels.csv -> a dict for each picture: `file`, then its attributes; numbers as floats."""
-    with (Path(folder) / "labels.csv").open(newline="") as file:
+    with (Path(folder) / "labels.csv").open(newline="", encoding="utf-8") as file:
         return [{name: value if name in ATTRIBUTES or name == "file" else float(value) for name, value in row.items()}
                 for row in csv.DictReader(file)]
 
