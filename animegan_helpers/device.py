@@ -35,15 +35,16 @@ def pick() -> Machine:
     return Machine(torch.device("cpu"), f"CPU with {torch.get_num_threads()} threads", width=16, batch=32)
 
 
-def matrix_rate(device="cpu") -> float:
-    """-> how fast this machine multiplies matrices of 1024x1024, in GFLOP/s: the best of five short tries."""
-    a, best = torch.rand(1024, 1024, device=device), 0.0
+def matrix_rate(device="cpu", dtype=torch.float32, size: int = 1024) -> float:
+    """-> how fast this machine multiplies square matrices, in GFLOP/s: the best of five short tries."""
+    a, best = torch.rand(size, size, device=device).to(dtype), 0.0
+    times = max(1, 8 * 1024**3 // size**3)
     for _ in range(5):
         start = time.perf_counter()
-        for _ in range(8):
+        for _ in range(times):
             last = a @ a
         last[0, 0].item()  # a GPU has finished only when it is asked for a number
-        best = max(best, 8 * 2 * 1024**3 / (time.perf_counter() - start) / 1e9)
+        best = max(best, times * 2 * size**3 / (time.perf_counter() - start) / 1e9)
     return best
 
 
