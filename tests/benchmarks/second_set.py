@@ -17,7 +17,11 @@ from animegan_helpers import checkpoints, device, measure, plotting, preprocess,
 MARKS = (50, 100, 200, 400, 800)  # steps
 COUNT = 1000  # faces a number
 RECIPE = recipes.get("default", width=24)
-WAYS = {"from nothing": False, "fine-tuned": True}
+WAYS = {  # begun with the first run's networks? and at which rates
+    "from nothing": (False, RECIPE.lr_g),
+    "fine-tuned": (True, RECIPE.lr_g),
+    "fine-tuned slowly": (True, RECIPE.lr_g / 4),
+}
 
 
 def distances(faces, pictures, judge, seed: int) -> dict:
@@ -29,21 +33,23 @@ def distances(faces, pictures, judge, seed: int) -> dict:
             "sliced Wasserstein": measure.sliced_wasserstein(real, pictures, seed)}  # fmt: skip
 
 
-def run(faces, first, judge, seed: int, place) -> dict:
-    """-> for both ways their distances at each of `MARKS`; sheets of the same codes are left in `place`."""
-    told = {}
-    for way, tuned in WAYS.items():
-        game = training.Game(RECIPE, seed)
-        if tuned:
-            game.begin_from(first)
-        batches, told[way] = iter(preprocess.batches(faces, RECIPE.batch, seed)), []
-        for mark in MARKS:
-            while game.step < mark:
-                game.play(next(batches))
-            told[way].append(distances(faces, training.sample(game.best_g(), COUNT, seed, 1), judge, seed))
-            place.mkdir(parents=True, exist_ok=True)
-            plotting.grid(game.fixed_faces(10), 10).save(place / f"{seed}_{way}_{mark:04}.png")
-            print(way, seed, mark, told[way][-1], flush=True)
+def run(faces, first, judge, seed: int, way: str, place) -> list[dict]:
+    """-> the distances of one way at each of `MARKS`; sheets of the same codes are left in `place`."""
+    kept = place / f"{seed}_{way}.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    tuned, rate = WAYS[way]
+    game = training.Game(RECIPE.changed(lr_g=rate, lr_d=rate), seed)
+    if tuned:
+        game.begin_from(first)
+    batches, told = iter(preprocess.batches(faces, RECIPE.batch, seed)), []
+    for mark in MARKS:
+        while game.step < mark:
+            game.play(next(batches))
+        told.append(distances(faces, training.sample(game.best_g(), COUNT, seed, 1), judge, seed))
+        plotting.grid(game.fixed_faces(10), 10).save(place / f"{seed}_{way}_{mark:04}.png")
+        print(way, seed, mark, told[-1], flush=True)
+    checkpoints.write_whole(kept, json.dumps(told).encode())
     return told
 
 
@@ -59,12 +65,7 @@ def main() -> None:
     if not (before / "G.pth").exists():
         first, resume = preprocess.ready(args.first), bool(checkpoints.saved(before))
         training.train(RECIPE, first, before, steps=args.first_steps, resume=resume)
-    runs = []
-    for seed in range(args.seeds):
-        kept = place / f"{seed}.json"
-        if not kept.exists():
-            checkpoints.write_whole(kept, json.dumps(run(faces, before, judge, seed, place)).encode())
-        runs.append(json.loads(kept.read_text(encoding="utf-8")))
+    runs = [{way: run(faces, before, judge, seed, way, place) for way in WAYS} for seed in range(args.seeds)]
     rows = torch.randperm(len(faces), generator=device.generator(0, 9))[:COUNT].tolist()
     floor = distances(faces, preprocess.to_tensor(faces.__getitems__(rows)), judge, 1)
     means = {way: [{key: statistics.mean(told[way][i][key] for told in runs) for key in floor}
@@ -74,11 +75,11 @@ def main() -> None:
     plotting.labelled(sheets, labels).quantize(256).save(plotting.RECORDED / "second_set.png", optimize=True)
     trained = f"{checkpoints.newest(before)['step']:,} steps on {args.first.rpartition('/')[2]}"
     caption = (
-        f"A second set of real faces ({len(faces):,}): the same codes after 100 and 800 steps, from nothing and from"
-        f" a run of {trained} (width {RECIPE.width}, batch {RECIPE.batch}; {processor()}, torch"
-        f" {torch.__version__.split('+')[0]}, {date.today()})."
+        f"A second set of real faces ({len(faces):,}): the same codes after 100 and 800 steps, from nothing, and from"
+        f" a run of {trained}, at its rates and at a quarter of them"
+        f" (width {RECIPE.width}, batch {RECIPE.batch}; {processor()}, torch {torch.__version__.split('+')[0]}, {date.today()})."
     )
-    told = {"caption": caption, "alt": f"Four rows of ten faces. {caption}", "marks": MARKS, "seeds": runs,
+    told = {"caption": caption, "alt": f"Six rows of ten faces. {caption}", "marks": MARKS, "seeds": runs,
             "means": means, "floor": floor, "faces": COUNT}  # fmt: skip
     checkpoints.write_whole(plotting.RECORDED / "second_set.json", (json.dumps(told, indent=1) + "\n").encode())
     for way, rows in means.items():
