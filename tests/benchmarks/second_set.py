@@ -77,7 +77,8 @@ def main() -> None:
     caption = (
         f"A second set of real faces ({len(faces):,}): the same codes after 100 and 800 steps, from nothing, and from"
         f" a run of {trained}, at its rates and at a quarter of them"
-        f" (width {RECIPE.width}, batch {RECIPE.batch}; {processor()}, torch {torch.__version__.split('+')[0]}, {date.today()})."
+        f" (width {RECIPE.width}, batch {RECIPE.batch}; {processor()},"
+        f" torch {torch.__version__.split('+')[0]}, {date.today()})."
     )
     told = {"caption": caption, "alt": f"Six rows of ten faces. {caption}", "marks": MARKS, "seeds": runs,
             "means": means, "floor": floor, "faces": COUNT}  # fmt: skip
