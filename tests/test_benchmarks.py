@@ -78,3 +78,18 @@ def test_the_plain_loop_plays_the_same_game_as_ours(run):
     assert loss_d > 0 < loss_g and 0 < score_real < 1 > score_fake > 0
     after = [p for net in (plain.G, plain.D) for p in net.parameters()]
     assert sum(not a.equal(b) for a, b in zip(before, after)) > len(before) / 2
+
+
+def test_the_gpu_script_does_all_it_promises_on_a_cpu_too(home):
+    started("gpu.py", home)
+    told = json.loads((home / "out/gpu.json").read_text(encoding="utf-8"))
+    assert set(told["GFLOP/s"]) == {"float32", "half precision"} and min(told["GFLOP/s"].values()) > 0
+    for rung in told["ladder"]:
+        assert rung["pictures/s"] > 0 < rung["share of the half-precision limit"]
+    run, ours = told["source run"], told["ours"]
+    assert (run["recipe"]["name"], run["steps"], run["whole"]) == ("300-epochs", 3, False)
+    assert (ours["recipe"]["name"], ours["steps"]) == ("default-gpu", 3)
+    assert run["pictures/s"] == pytest.approx(3 * 8 / run["seconds"], rel=0.05)
+    assert {"FID", "KID x 1000", "FID (real)"} <= set(told["measured"])
+    pictures = {"gpu_source_1", "gpu_source_2", "gpu_faces_1", "gpu_faces_2", "gpu_film"}
+    assert {path.stem for path in (home / "out").glob("*.png")} == pictures

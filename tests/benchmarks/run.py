@@ -217,6 +217,19 @@ def ladder(recipe, faces, where, seconds: float) -> list[dict]:
     return done
 
 
+def compiling(recipe, faces, where, seconds: float) -> dict:
+    """-> seconds until the first step is done, and steps a second: as it is, and with `torch.compile`."""
+    told = {"width": recipe.width, "batch": recipe.batch}
+    for name, speed in (("plain", fast.Speed()), ("compiled", fast.Speed(compiled=True))):
+        loop, batches = Ours(recipe, where, speed), iter(preprocess.batches(faces, recipe.batch))
+        start = time.perf_counter()
+        loop.play(next(batches))
+        wait()
+        told["seconds to compile"] = time.perf_counter() - start  # of the last one, which compiles
+        told[name] = round(pace(loop.play, batches, seconds), 2)
+    return told
+
+
 # ---- memory ----
 
 
@@ -366,6 +379,11 @@ def table(told: dict) -> str:
         f"| slider to PNG, in the kernel | {latency['median ms']:.0f} ms (95 of 100 under"
         f" {latency['95 of 100 under ms']:.0f} ms) |",
     ]
+    if compiled := told["compiled"]:
+        lines.append(
+            f"| compiled, width {compiled['width']} | {compiled['compiled']:.1f} steps/s, without"
+            f" {compiled['plain']:.1f}; {compiled['seconds to compile']:.0f} s to compile |"
+        )
     lines += [f"| {rung['rung']} | {rung['pictures/s']:,.0f} pictures/s |" for rung in told["ladder"]]
     return "\n".join(lines)
 
@@ -427,6 +445,7 @@ def measured(small: bool, place: Path) -> dict:
     told["prepared pictures"] = "real pictures, replicated" if real else "drawn pictures, replicated"
     told["preparing"] = preparing(source, place, 150 if small else WHOLE, 64)
     told["sliders"] = sliders(5 if small else 100)
+    told["compiled"] = {} if small else compiling(sizes[0], faces, where, seconds)  # half a minute: not in small
     told["ladder"] = ladder(sizes[-1], faces, where, seconds) if small or where.type == "cuda" else []
     return told
 
