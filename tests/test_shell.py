@@ -109,6 +109,16 @@ def test_a_run_begins_from_another_with_its_recipe(shell, faces, run_folder):
     assert (code, complaints) == (0, []) and "3 steps" in said
 
 
+def test_rates_are_taken_times_a_number_and_a_run_that_goes_on_keeps_its_own(shell, faces, run_folder):
+    train = ("train", "--data", faces.folder, "--run", "r", "--rate", 0.25, "--steps")
+    assert shell(*train, 2, "--from-run", run_folder)[0] == 0
+    before, now = training.read_recipe(run_folder), training.read_recipe("r")
+    assert now == before.changed(lr_g=before.lr_g / 4, lr_d=before.lr_d / 4)
+    code, said, complaints = shell(*train, 3, "--resume")
+    assert (code, complaints) == (0, []) and "3 steps" in said
+    assert training.read_recipe("r") == now
+
+
 def test_trouble_is_told_while_training(shell, faces, monkeypatch):
     monkeypatch.setattr(measure, "alarms", lambda game, history: ["D has won: oh dear"])
     code, said, complaints = shell("train", "--data", faces.folder, *SMALL, "--steps", 2, "--run", "r")
