@@ -408,7 +408,7 @@ def figure(told: dict):
     rates |= {"Pillow alone, decoding": told["preparing"]["decoding alone, pictures/s"]}
     bars = right.barh(list(rates), list(rates.values()), color=plotting.BLUE)
     right.bar_label(bars, [f" {rate:,.0f}" for rate in rates.values()], fontsize=9)
-    right.set(xscale="log", title="pictures a second, nothing else to do", xlim=(50, 20 * max(rates.values())))
+    right.set(xscale="log", title="pictures a second, nothing else to do", xlim=(20, 20 * max(rates.values())))
     right.invert_yaxis()
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
