@@ -37,8 +37,7 @@ def pick() -> Machine:
 
 def matrix_rate(device="cpu", dtype=torch.float32, size: int = 1024) -> float:
     """-> how fast this machine multiplies square matrices, in GFLOP/s: the best of five short tries."""
-    a, best = torch.rand(size, size, device=device).to(dtype), 0.0
-    times = max(1, 8 * 1024**3 // size**3)
+    a, best, times = torch.rand(size, size, device=device).to(dtype), 0.0, max(1, 8 * 1024**3 // size**3)
     for _ in range(5):
         start = time.perf_counter()
         for _ in range(times):
