@@ -24,7 +24,7 @@ import animegan_helpers
 PACKAGE = Path(animegan_helpers.__file__).parent
 ROOT = PACKAGE.parent
 PAGES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-WITHOUT_YET = ["05", "08", "09", "10", "11"]  # pages to which `python notebooks/address.py` is still to be applied
+WITHOUT_YET = []  # pages to which `python notebooks/address.py` is still to be applied
 
 spec = importlib.util.spec_from_file_location("address", ROOT / "notebooks" / "address.py")
 address = importlib.util.module_from_spec(spec)
