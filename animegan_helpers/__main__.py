@@ -209,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--hold-out", type=float, help="share of the pictures to keep from training, to be measured against")
     add("--copy-to", type=Path, help="a folder in a second place (a mounted Drive, say) for a verified copy")
-    add("--rate", type=float, default=1.0, help="times the recipe's learning rates: 0.25 suits --from-run")
+    add("--rate", type=float, default=1.0, help="times the recipe's learning rates: below 1 if a run falls apart")
     add("--plain", action="store_true", help="on a GPU: float32, step by step, as on a CPU (it compares, and is slow)")
     add("--width", type=int, help="channels of the largest layer of features, instead of the recipe's")
     add("--z-dim", type=int, help="numbers in a code, instead of the recipe's")

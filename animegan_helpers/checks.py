@@ -1,5 +1,7 @@
 """What the reader made meets what the package has: twins from one seed, and exercises that never raise."""
 
+import textwrap
+
 import numpy as np
 import torch
 from torch import nn
@@ -80,13 +82,17 @@ def exercise(yours, truth, hint: str, on: tuple = ()) -> None:
     try:
         answer = yours(*on) if callable(yours) else yours
         if answer is ...:
-            print(f"Not yet: put your answer in place of the dots. Hint: {hint}")
+            _tell("Not yet: put your answer in place of the dots.", hint)
             return
         right, told = _equal(answer, truth), _short(answer)
     except Exception as error:
-        print(f"Not yet: yours stopped with {type(error).__name__}: {error}. Hint: {hint}")
+        _tell(f"Not yet: yours stopped with {type(error).__name__}: {error}.", hint)
         return
-    print("Right." if right else f"Not yet: yours is {told}. Hint: {hint}")
+    print("Right.") if right else _tell(f"Not yet: yours is {told}.", hint)
+
+
+def _tell(what: str, hint: str) -> None:
+    print(textwrap.fill(f"{what} Hint: {hint}", 100))  # no longer than a page is wide
 
 
 def _equal(answer, truth) -> bool:

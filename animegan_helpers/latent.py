@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
-from . import recipes
+from . import checkpoints
 from .device import data_folder
 from .drawn import ATTRIBUTES, HAIR, SKIN
+from .generator import Generator
 from .measure import READY, features, load_judge
-from .training import codes, load_generator, make_generator, paint
+from .training import codes, load_generator, paint
 
 # What a slider should move, as numbers for the values of an attribute: the judge's probabilities weigh them.
 WARM = {"red": 1, "orange": 1, "blond": 1, "brown": 1, "pink": 0.5, "purple": -0.5, "blue": -1, "green": -1}
@@ -51,7 +52,7 @@ def mix(codes, weights) -> torch.Tensor:
 
 
 def truncate(codes, psi: float) -> torch.Tensor:
-    """Codes -> the same nearer to the middle of all: psi 1 changes nothing, below it faces get more usual and alike."""
+    """Codes -> the same nearer to the middle of all: psi 1 changes nothing, below it faces get more alike."""
     return psi * codes
 
 
@@ -118,14 +119,25 @@ def effects(G, judge, directions: dict, reach: float = 4.0, samples: int = 200, 
 
 
 @torch.random.fork_rng(devices=[])  # start weights are drawn, then replaced
+def load(path):
+    """A shared generator.safetensors -> its generator, in eval mode, and its directions by name. Runs no code of it.
+
+    Raises CheckpointError if it is missing, damaged, or another file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            told, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+        directions = dict(zip(json.loads(told["directions"]), tensors.pop("directions").float()))
+        G = Generator(**json.loads(told["generator"]))
+        G.load_state_dict(tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise checkpoints.CheckpointError(f"{path} is not a shared generator ({error!r}): get it once more") from error
+    return G.eval(), directions
+
+
 def ready():
     """-> the generator that comes with the package, in eval mode, and its attribute directions."""
-    with safe_open(READY / "generator.safetensors", "pt") as file:
-        told, tensors = file.metadata(), {name: file.get_tensor(name).float() for name in file.keys()}
-    directions = dict(zip(json.loads(told["directions"]), tensors.pop("directions")))
-    G = make_generator(recipes.from_json(json.loads(told["recipe"])))
-    G.load_state_dict(tensors)
-    return G.eval(), directions
+    return load(READY / "generator.safetensors")
 
 
 @torch.random.fork_rng(devices=[])

@@ -377,7 +377,7 @@ def saturated(history: list[dict], steps: int = 200, gap: float = 0.98) -> str:
         return ""
     mean = statistics.fmean(row["score_real"] - row["score_fake"] for row in history[-steps:])
     told = f"D has won: over the last {steps} steps its scores for real and fake lay {mean:.3f} apart"
-    return f"{told}; lower D's learning rate, or add R1" if mean > gap else ""
+    return f"{told}; bring both learning rates together, or take the default recipe" if mean > gap else ""
 
 
 def variety(faces) -> float:
@@ -393,8 +393,8 @@ def variety(faces) -> float:
 def collapsed(faces, least: float = 0.06) -> str:
     """Some 64 generated faces -> that they are all alike, in words, if their variety is below `least`; or ""."""
     found = variety(faces)
-    told = f"collapse: the faces are alike (variety {found:.3f}, real ones have about 0.25)"
-    return f"{told}; go back to a checkpoint before it, and try R1 or pairs (relativistic)" if found < least else ""
+    told = f"collapse: the faces are alike (variety {found:.3f}, real ones have about 0.25); go back to a checkpoint"
+    return f"{told} before it, and bring both learning rates together, or take the default" if found < least else ""
 
 
 def alarms(game, history: list[dict]) -> list[str]:

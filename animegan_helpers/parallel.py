@@ -1,6 +1,6 @@
 """Several processes play one game: each its share of every batch, gradients averaged, one writes. Page 10.
 
-`torchrun --standalone --nproc_per_node=2 -m animegan_helpers train ...` starts them.
+`torchrun --standalone --nproc_per_node=2 -m -- animegan_helpers train ...` starts them.
 """
 
 import os

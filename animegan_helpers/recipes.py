@@ -85,6 +85,12 @@ RECIPES = {
             betas=(0.0, 0.99), ema=0.999, d_norm="none", d_start="he",
         ),
         Recipe(
+            "long",
+            "ours, for an hour or two on two CPU cores: wider, ever slower, a longer average, mirrored faces",
+            width=32, batch=32, steps=30_000, loss="relativistic", r1=2.0, r1_every=8, lr_g=1e-3, lr_d=1e-3,
+            lr_fall=2000, betas=(0.0, 0.99), ema=0.9995, d_norm="none", d_start="he", flip=True,
+        ),
+        Recipe(
             "bce",
             "the plain game of page 05, for two CPU cores",
             width=16, batch=32, steps=2500, lr_g=5e-4, lr_d=5e-4,

@@ -11,7 +11,6 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from . import checkpoints, download, latent, measure, plotting, recipes
@@ -79,23 +78,6 @@ def weights(G: Generator, directions: dict, recipe=None) -> bytes:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in G.state_dict().items()}
     tensors["directions"] = torch.stack(list(directions.values()))
     return safetensors.torch.save(tensors, {key: json.dumps(value) for key, value in told.items()})
-
-
-@torch.random.fork_rng(devices=[])  # start weights are drawn, then replaced
-def load(path):
-    """A shared generator.safetensors -> its generator, in eval mode, and its directions by name. Runs no code of it.
-
-    Raises CheckpointError if it is missing, damaged, or another file.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            told, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
-        directions = dict(zip(json.loads(told["directions"]), tensors.pop("directions")))
-        G = Generator(**json.loads(told["generator"]))
-        G.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise checkpoints.CheckpointError(f"{path} is not a shared generator ({error!r}): get it once more") from error
-    return G.eval(), directions
 
 
 def onnx(G: Generator) -> bytes:
@@ -261,7 +243,8 @@ def card(G: Generator, title: str, files: dict, directions: dict, recipe=None, n
         rows = "".join(f"| {name} | {value} |\n" for name, value in asdict(recipe).items())
         made = f"The recipe, as page 09 explains it:\n\n| number | value |\n|---|---|\n{rows}"
     if numbers:
-        floor = '"(real)" is the same number for other real faces, the best there can be.'
+        floor = "By animegan_helpers' judge, not Inception; mean and spread of several samples of faces."
+        floor += ' "(real)" is the same number for other real faces, the best there can be.'
         good = f"{floor}\n\n```\n{measure.table(numbers)}\n```"
     listed = "\n".join(f"- `{name}`: {text}" for name, text in files.items() if name != "README.md")
     return f"""---
@@ -281,12 +264,14 @@ A DCGAN generator of {count:,} weights: a code of {sizes["z_dim"]} numbers, each
 
 {listed}
 
-In Python: `G, directions = animegan_helpers.share.load("generator.safetensors")`, then
+In Python: `G, directions = animegan_helpers.latent.load("generator.safetensors")`, then
 `animegan_helpers.training.sample(G, 64)`.
 
 ## Data and rights
 
 {rights(data)}
+
+A licence for the weights: not told. Choose one (`license:` in the head of this file) before you pass them on.
 
 ## How it was made
 

@@ -172,8 +172,8 @@ class Game:
         self.averaged = copy.deepcopy(self.G) if recipe.ema else None
         if self.team.size > 1 and self.device.type == "cuda":  # CPUs can't: there each share has its own statistics
             self.G, self.D = map(nn.SyncBatchNorm.convert_sync_batchnorm, (self.G, self.D))
-        cuda = self.device.type == "cuda"
-        fused = {"fused": cuda or self.device.type == "cpu", "capturable": speed.recorded and cuda}
+        self.captured = speed.recorded and self.device.type == "cuda"
+        fused = {"fused": self.device.type in ("cuda", "cpu"), "capturable": self.captured}
         self.opt_g = torch.optim.Adam(self.G.parameters(), self._rate(recipe.lr_g), recipe.betas, **fused)
         self.opt_d = torch.optim.Adam(self.D.parameters(), self._rate(recipe.lr_d), recipe.betas, **fused)
         losses = {"bce": partial(BCE, recipe.real_labels, recipe.fake_labels), "hinge": Hinge}
@@ -238,7 +238,7 @@ class Game:
 
     def _rate(self, rate: float, opt=None):
         """A learning rate, for a recorded step as a tensor that stays in its place."""
-        if not (self.speed.recorded and self.device.type == "cuda"):
+        if not self.captured:
             return rate
         return opt.param_groups[0]["lr"].fill_(rate) if opt else torch.tensor(rate, device=self.device)
 
@@ -382,9 +382,7 @@ def train(
     else:
         total, done, unit = 60 * minutes, lambda: game.seconds, "s"
     folder = _Elsewhere() if team.rank else RunFolder(run, game, len(faces), copy_to)
-    bar = tqdm(
-        total=total, initial=round(done()), unit=unit, desc=Path(run).name, mininterval=1, disable=team.rank > 0
-    )
+    bar = tqdm(total=total, initial=round(done()), unit=unit, desc=Path(run).name, mininterval=1, disable=team.rank > 0)
     start, fresh = time.perf_counter() - game.seconds, []
 
     def fetch():

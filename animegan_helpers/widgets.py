@@ -173,7 +173,7 @@ class Explorer(ipywidgets.HBox):
         steps, code = torch.linspace(-self.reach, self.reach, 8)[:, None], self.code()
         ways = [(steps - self.moves[name].value) * vector for name, vector in self.named.items()]
         rows = {name: paint(self.G, code + way) for name, way in zip(self.named, ways)}
-        caption = caption or f"Each row moves one direction, from -{self.reach:g} to {self.reach:g}; all else stays."
+        caption = caption or f"Each row moves one direction, from -{self.reach:g} to {self.reach:g}; most else stays."
         alt = f"Rows of eight faces, one row for each direction: {', '.join(self.named)}. {caption}"
         return plotting.show_rows(rows, caption, alt)
 

@@ -54,7 +54,7 @@ WRONG = {
         [
             "def preview(G, codes):\n    with torch.no_grad():\n        return G(codes)",
             "def preview(G, codes):\n    G.eval()\n    with torch.no_grad():\n        return G(codes)",
-            "def preview(G, codes):\n    pictures = G(codes)\n    G.eval()\n    G.train()\n    return pictures",
+            "def preview(G, codes):\n    pass",
         ],
     ],
     "05": [
@@ -111,14 +111,30 @@ WRONG = {
     ],
     "08": [
         [
-            "def block(channels):\n    return nn.BatchNorm2d(channels, 0.2)",
-            "def block(channels):\n    return nn.BatchNorm2d(channels, 0.8, momentum=0.2)",
-            "def block(channels):\n    return nn.BatchNorm2d(channels, eps=0.01)",
+            """def d_loss(real_logits, fake_logits):
+    bce = F.binary_cross_entropy_with_logits
+    return bce(real_logits, torch.zeros_like(real_logits)) + bce(fake_logits, torch.ones_like(fake_logits))
+""",
+            """def d_loss(real_logits, fake_logits):
+    bce = F.binary_cross_entropy
+    real, fake = real_logits.sigmoid(), fake_logits.sigmoid()
+    return (bce(real, torch.ones_like(real)) + bce(fake, torch.zeros_like(fake))) / 2
+""",
+            """def d_loss(real_logits, fake_logits):
+    return torch.tensor(0.0)
+""",
         ],
         [
-            "def to_bytes(picture):\n    return ((picture + 1) * 255).clamp(0, 255).to(torch.uint8)",
-            "def to_bytes(picture):\n    return (picture.abs() * 255).to(torch.uint8)",
-            "def to_bytes(picture):\n    return ((picture + 1) / 2).clamp(0, 255).to(torch.uint8)",
+            """def g_turn(G, D, z):
+    return F.softplus(-D(G(z))).mean()
+""",
+            """def g_turn(G, D, z):
+    return F.softplus(-D(G(z).detach())).mean()
+""",
+            """def g_turn(G, D, z):
+    D.requires_grad_(False)
+    return F.softplus(-D(G(z))).mean()
+""",
         ],
         [
             "def saved_epochs(epochs=23):\n    return [epoch for epoch in range(epochs) if (epoch + 1) % 5 == 0]",
@@ -137,7 +153,7 @@ WRONG = {
     return (D(real + sigma * noise) - D(real)).square().mean()
 """,
             """def yours(D, real, noise, sigma=1e-3):
-    return ((D(real + noise) - D(real)) / sigma).square().mean()
+    return (D(sigma * noise) - D(0 * noise)).div(sigma).square().mean()
 """,
         ],
         [
@@ -156,7 +172,7 @@ WRONG = {
         [
             "def keep(history, loss):\n    history.append(loss.clone())\n    return history",
             "def keep(history, loss):\n    loss.detach()\n    history.append(loss)\n    return history",
-            "def keep(history, loss):\n    return [*history, loss]",
+            "def keep(history, loss):\n    history.append(0.0)\n    return history",
         ],
     ],
     "11": [
@@ -167,17 +183,16 @@ WRONG = {
             "def yours(weight, psi):\n    return weight * psi**2",
         ],
         [
-            """def saved(faces):
-    pixels = faces.clamp(-1, 1).abs() * 255
-    return pixels.round().byte().permute(0, 2, 3, 1)
+            """def folded_weight(conv, norm):
+    return conv.weight.detach()
 """,
-            """def saved(faces):
-    pixels = (faces.clamp(0, 1) + 1) * 127.5
-    return pixels.round().byte().permute(0, 2, 3, 1)
+            """def folded_weight(conv, norm):
+    scale = norm.weight / (norm.running_var + norm.eps)
+    return (conv.weight * scale[:, None, None]).detach()
 """,
-            """def saved(faces):
-    pixels = (faces.clamp(-1, 1) + 1) / 2
-    return pixels.round().byte().permute(0, 2, 3, 1)
+            """def folded_weight(conv, norm):
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return (conv.weight * scale).detach()
 """,
         ],
     ],

@@ -11,7 +11,7 @@ import pytest
 from conftest import flat
 from PIL import Image
 
-from animegan_helpers import __main__, checkpoints, drawn, measure, preprocess, recipes, share, training
+from animegan_helpers import __main__, checkpoints, drawn, latent, measure, preprocess, recipes, share, training
 
 SMALL = ("--width", "4", "--z-dim", "8", "--batch", "4", "--size", "16")
 COMMANDS = ("draw", "prepare", "train", "sample", "measure", "share", "recipes")
@@ -354,7 +354,7 @@ def test_a_run_is_shared_with_its_recipe_and_what_its_owner_says(shell, run_fold
     assert (code, complaints) == (0, []) and all(name in said for name in share.FILES)
     text = (home / "s" / "README.md").read_text()
     assert "# Mine" in text and "My own drawings." in text and "| width | 4 |" in text and "Not measured" in text
-    G, directions = share.load(home / "s" / "generator.safetensors")
+    G, directions = latent.load(home / "s" / "generator.safetensors")
     own = checkpoints.load(run_folder / "G.pth")
     assert flat(G.state_dict()) == flat(own) and list(directions)[0] == "direction 1"
 

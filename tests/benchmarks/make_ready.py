@@ -3,15 +3,15 @@
 python tests/benchmarks/make_ready.py [STEPS] -> animegan_helpers/ready/ (works in data/ready/; cut off, it goes on)
 """
 
+import copy
 import json
 import sys
 from datetime import date
 
-import safetensors.torch
 import torch
 from record import processor
 
-from animegan_helpers import checkpoints, device, drawn, latent, measure, plotting, preprocess, recipes, training
+from animegan_helpers import checkpoints, device, drawn, latent, measure, plotting, preprocess, recipes, share, training
 from animegan_helpers.widgets import Explorer
 
 WORK = device.data_folder() / "ready"
@@ -34,14 +34,11 @@ def judge(path, count: int, seed: int, test):
     return learned, measure.accuracy(learned, *test)
 
 
-def as_files(G, directions, recipe) -> dict:
+def as_files(G, directions, recipe) -> None:
     """A generator and its directions -> `ready/generator.safetensors`, in half precision."""
-    half = {name: value.half() if value.is_floating_point() else value for name, value in G.state_dict().items()}
-    half["directions"] = torch.stack(list(directions.values())).half()
-    told = {"recipe": json.dumps(recipes.to_json(recipe)), "directions": json.dumps(list(directions))}
-    path = measure.READY / "generator.safetensors"
-    checkpoints.write_whole(path, safetensors.torch.save({k: v.contiguous() for k, v in half.items()}, told))
-    return told
+    ways = {name: way.half() for name, way in directions.items()}
+    file = share.weights(copy.deepcopy(G).half(), ways, recipe)
+    checkpoints.write_whole(measure.READY / "generator.safetensors", file)
 
 
 def effects_table(effects) -> str:
