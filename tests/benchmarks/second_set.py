@@ -1,7 +1,8 @@
 """A second set of faces after the first: how much sooner is it good than from nothing?
 
-python tests/benchmarks/second_set.py FIRST SECOND [--first-steps 3000] [--seeds 3] -> recorded/second_set.json and .png
-(FIRST, SECOND: sets as `train --data` takes them; runs in data/second_set/; cut off, it goes on)
+python tests/benchmarks/second_set.py FIRST SECOND [--first-steps 3000] [--seeds 3] [--name second_set]
+-> recorded/NAME.json and .png
+(FIRST, SECOND: sets as `train --data` takes them; runs in data/NAME/; cut off, it goes on)
 """
 
 import argparse
@@ -59,8 +60,9 @@ def main() -> None:
     parser.add_argument("second")
     parser.add_argument("--first-steps", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--name", default="second_set")
     args = parser.parse_args()
-    place, judge = device.data_folder() / "second_set", measure.load_judge()
+    place, judge = device.data_folder() / args.name, measure.load_judge()
     before, faces = place / "first", preprocess.ready(args.second)
     if not (before / "G.pth").exists():
         first, resume = preprocess.ready(args.first), bool(checkpoints.saved(before))
@@ -72,7 +74,7 @@ def main() -> None:
                    for i in range(len(MARKS))] for way in WAYS}  # fmt: skip
     sheets = [plotting.Image.open(place / f"0_{way}_{mark:04}.png") for mark in (100, 800) for way in WAYS]
     labels = [f"{way},\n{mark} steps" for mark in (100, 800) for way in WAYS]
-    plotting.labelled(sheets, labels).quantize(256).save(plotting.RECORDED / "second_set.png", optimize=True)
+    plotting.labelled(sheets, labels).quantize(256).save(plotting.RECORDED / f"{args.name}.png", optimize=True)
     trained = f"{checkpoints.newest(before)['step']:,} steps on {args.first.rpartition('/')[2]}"
     caption = (
         f"A second set of real faces ({len(faces):,}): the same codes after 100 and 800 steps, from nothing, and from"
@@ -82,7 +84,7 @@ def main() -> None:
     )
     told = {"caption": caption, "alt": f"Six rows of ten faces. {caption}", "marks": MARKS, "seeds": runs,
             "means": means, "floor": floor, "faces": COUNT}  # fmt: skip
-    checkpoints.write_whole(plotting.RECORDED / "second_set.json", (json.dumps(told, indent=1) + "\n").encode())
+    checkpoints.write_whole(plotting.RECORDED / f"{args.name}.json", (json.dumps(told, indent=1) + "\n").encode())
     for way, rows in means.items():
         print(way, *(f"{mark}: {row['KID x 1000']:,.0f}, {row['sliced Wasserstein']:.0f};" for mark, row in
                      zip(MARKS, rows)))  # fmt: skip
