@@ -81,18 +81,11 @@ def exercise(yours, truth, hint: str, on: tuple = ()) -> None:
     truth = truth(*on) if callable(truth) else truth
     try:
         answer = yours(*on) if callable(yours) else yours
-        if answer is ...:
-            _tell("Not yet: put your answer in place of the dots.", hint)
-            return
-        right, told = _equal(answer, truth), _short(answer)
+        told = "put your answer in place of the dots" if answer is ... else f"yours is {_short(answer)}"
+        right = answer is not ... and _equal(answer, truth)
     except Exception as error:
-        _tell(f"Not yet: yours stopped with {type(error).__name__}: {error}.", hint)
-        return
-    print("Right.") if right else _tell(f"Not yet: yours is {told}.", hint)
-
-
-def _tell(what: str, hint: str) -> None:
-    print(textwrap.fill(f"{what} Hint: {hint}", 100))  # no longer than a page is wide
+        right, told = False, f"yours stopped with {type(error).__name__}: {error}"
+    print("Right." if right else textwrap.fill(f"Not yet: {told}. Hint: {hint}", 100))  # as wide as a page
 
 
 def _equal(answer, truth) -> bool:

@@ -24,7 +24,6 @@ import animegan_helpers
 PACKAGE = Path(animegan_helpers.__file__).parent
 ROOT = PACKAGE.parent
 PAGES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-WITHOUT_YET = []  # pages to which `python notebooks/address.py` is still to be applied
 
 spec = importlib.util.spec_from_file_location("address", ROOT / "notebooks" / "address.py")
 address = importlib.util.module_from_spec(spec)
@@ -43,16 +42,9 @@ def first_cell():
 # ---- one address in every page
 
 
-def test_every_page_has_the_cell():
-    lacking = [path.name[:2] for path in PAGES if not any(map(address.is_bootstrap, read(path).cells))]
-    assert set(lacking) <= set(WITHOUT_YET)
-
-
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name[:2])
 def test_badges_and_first_cell_are_those_that_the_one_address_makes(path):
     notebook = read(path)
-    if not any(map(address.is_bootstrap, notebook.cells)):
-        pytest.skip("not applied yet")
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert address.is_bootstrap(code[0]) and sum(map(address.is_bootstrap, notebook.cells)) == 1
     repository, tag = address.address()

@@ -55,11 +55,10 @@ def main() -> None:
     resume = bool(checkpoints.saved(run))
     game = training.train(recipes.get("long"), faces, run, minutes=args.minutes, resume=resume)
     numbers = measures(game.best_g(), faces)
-    record.main(run, "gallery", f"The recipe `long` on {len(faces):,} real anime faces")
+    caption = record.main(run, "gallery", f"The recipe `long` on {len(faces):,} real anime faces")
     sheets, steps = plotting.sheets(run, FRAMES)
     film(sheets, plotting.RECORDED / "gallery.gif")
-    told = json.loads((plotting.RECORDED / "gallery_faces.json").read_text(encoding="utf-8"))
-    kept = {"caption": told["caption"], "faces": COUNT, "measures": numbers, "frames": steps}
+    kept = {"caption": caption, "faces": COUNT, "measures": numbers, "frames": steps}
     text = json.dumps(kept, indent=1) + "\n"
     checkpoints.write_whole(plotting.RECORDED / "gallery.json", text.encode())
     print(text)

@@ -25,7 +25,7 @@ def processor() -> str:
     return f"{count} core{'s' * (count > 1)} of {name}"
 
 
-def main(run: str, name: str, what: str) -> None:
+def main(run: str, name: str, what: str) -> str:
     state = checkpoints.newest(run)
     recipe, minutes = state["recipe"], state["seconds"] / 60
     sheets, steps = plotting.sheets(run)
@@ -43,6 +43,7 @@ def main(run: str, name: str, what: str) -> None:
         told = {"caption": caption, "alt": f"{alt}. {caption}", **numbers}
         (plotting.RECORDED / f"{name}_{part}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(caption)
+    return caption
 
 
 if __name__ == "__main__":
