@@ -36,8 +36,7 @@ class Team:
             return
         grads = [p.grad for group in opt.param_groups for p in group["params"] if p.grad is not None]
         whole = torch.cat([grad.reshape(-1) for grad in grads])
-        with self.told():
-            dist.all_reduce(whole)
+        _sum(whole)
         for grad, part in zip(grads, (whole / self.size).split([grad.numel() for grad in grads])):
             grad.copy_(part.view(grad.shape))
 
@@ -46,8 +45,7 @@ class Team:
         if self.size == 1:
             return flag
         votes = torch.tensor(int(flag))
-        with self.told():
-            dist.all_reduce(votes)
+        _sum(votes)
         return votes.item() > 0
 
     @contextmanager
@@ -59,14 +57,18 @@ class Team:
         if not self.rank:
             self.any(False)
 
-    @contextmanager
-    def told(self):
-        """Within it a lost process raises PeerLost, in words."""
-        try:
-            yield
-        except RuntimeError as error:
-            cure = "what was saved last is whole, go on from it with --resume"
-            raise PeerLost(f"another process of this run is gone ({str(error).splitlines()[0]}): {cure}") from error
+
+def _sum(tensor) -> None:
+    """A tensor becomes its sum over all processes, in place. Raises PeerLost where one of them is gone."""
+    try:
+        dist.all_reduce(tensor)
+        return
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+    # Raised out here it keeps none of gloo's frames alive: so `join` ends the group with its threads. One of these
+    # that outlives Python kills the process, with an abort, when it frees its last tensor.
+    cure = "what was saved last is whole, go on from it with --resume"
+    raise PeerLost(f"another process of this run is gone ({said}): {cure}")
 
 
 @contextmanager

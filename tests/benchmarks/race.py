@@ -81,6 +81,16 @@ GROUPS = {
         },
         (60, 120, 240),
     ),
+    "finals": (  # the search's best at two minutes, against where it began
+        {
+            "start": tried,
+            "average of 100 steps": tried.changed(ema=0.99),
+            "average of 100, rates fall from step 500": tried.changed(ema=0.99, lr_fall=500),
+            "R1 8, average of 200, fall from 500": heavier.changed(lr_fall=500),
+            "R1 8, average of 200, fall from 500, batch 16": heavier.changed(lr_fall=500, batch=16),
+        },
+        (60, 120, 240),
+    ),
 }
 
 
