@@ -1,7 +1,7 @@
 """Recipes at equal CPU seconds: a process and a thread for each run, two side by side, measured at marks on the way.
 
-python tests/benchmarks/race.py ladder|fair|sources|search [...] [--seeds 3] -> recorded/GROUP.json, a table in Markdown
-(runs in data/race/; cut off, it goes on: runs that are done are not done again. CPU seconds are not disturbed much by
+python tests/benchmarks/race.py GROUP [...] [--seeds 3] -> recorded/GROUP.json, a table in Markdown (GROUPS: below;
+runs in data/race/; cut off, it goes on: runs that are done are not done again. CPU seconds are not disturbed much by
 what else runs, but let nothing else run.) A second on two cores is at most two CPU seconds.
 """
 
@@ -90,6 +90,15 @@ GROUPS = {
             "R1 8, average of 200, fall from 500, batch 16": heavier.changed(lr_fall=500, batch=16),
         },
         (60, 120, 240),
+    ),
+    "ten_minutes": (
+        {
+            "start": tried,
+            "average of 200, fall from 500": tried.changed(ema=0.995, lr_fall=500),
+            "width 24, average of 1000, fall from 500": tried.changed(width=24, lr_fall=500),
+            "width 24, half the rates, average of 2000, fall from 2000 (ready)": get("ready"),
+        },
+        (240, 600, 1200),
     ),
 }
 
