@@ -91,5 +91,14 @@ def test_the_gpu_script_does_all_it_promises_on_a_cpu_too(home):
     assert (ours["recipe"]["name"], ours["steps"]) == ("default-gpu", 3)
     assert run["pictures/s"] == pytest.approx(3 * 8 / run["seconds"], rel=0.05)
     assert {"FID", "KID x 1000", "FID (real)"} <= set(told["measured"])
-    pictures = {"gpu_source_1", "gpu_source_2", "gpu_faces_1", "gpu_faces_2", "gpu_film"}
+    pictures = {"gpu_source_1", "gpu_source_2", "gpu_faces_1", "gpu_faces_2", "gpu_after_minutes"}
     assert {path.stem for path in (home / "out").glob("*.png")} == pictures
+
+
+def test_the_gpu_script_searches_a_default_at_equal_seconds(home):
+    started("gpu.py", home, "--search", "0.5")
+    tries = json.loads((home / "out/gpu_search.json").read_text(encoding="utf-8"))["tries"]
+    assert len(tries) == 3 and tries["as it is"]["recipe"]["name"] == "default-gpu"
+    for row in tries.values():
+        assert row["steps"] >= 1 and row["seconds"] < 5 and row["KID x 1000"] > 0 and "colours" in row
+    assert len({json.dumps(row["recipe"]) for row in tries.values()}) == 3, "each is a try of its own"

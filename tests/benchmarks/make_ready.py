@@ -1,6 +1,7 @@
 """Make what comes with the package, from nothing: the generator, its directions, the judge, their tables, the card.
 
 python tests/benchmarks/make_ready.py [STEPS] -> animegan_helpers/ready/ (works in data/ready/; cut off, it goes on)
+A judge that is there stays, since all published tables are measured with it; without one a new one is made.
 """
 
 import copy
@@ -59,10 +60,9 @@ def main(steps: str = "") -> None:
 
     test = faces("test", 2000, 4)
     measure.READY.mkdir(exist_ok=True)
-    first, accuracy = judge(WORK / "judge.pt", 4096, 2, test)
+    first, accuracy = judge(measure.READY / "judge.pt", 4096, 2, test)
     second, other_accuracy = judge(WORK / "second_judge.pt", 4096, 3, test)
 
-    measure.save_judge(first, measure.READY / "judge.pt")
     G = training.load_generator(run)
     as_files(G, latent.attribute_directions(G, first), recipe)
     G, directions = latent.ready()  # as it is shipped: in half precision
