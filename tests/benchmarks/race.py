@@ -95,8 +95,8 @@ GROUPS = {
         {
             "start": tried,
             "average of 200, fall from 500": tried.changed(ema=0.995, lr_fall=500),
-            "width 24, average of 1000, fall from 500": tried.changed(width=24, lr_fall=500),
-            "width 24, half the rates, average of 2000, fall from 2000 (ready)": get("ready"),
+            "width 24, fall from 500": tried.changed(width=24, lr_fall=500),
+            "ready (width 24, 1e-3, fall from 2000)": get("ready"),
         },
         (240, 600, 1200),
     ),
