@@ -55,7 +55,9 @@ def main(steps: str = "") -> None:
     recipe = recipes.get("ready", steps=int(steps) if steps else None)
     trained_on, _ = faces("trained", 16_384, 1)
     run, machine = WORK / "run", device.pick()
-    training.train(recipe, trained_on, run, device=machine.device, resume=bool(checkpoints.saved(run)))
+    game = training.train(recipe, trained_on, run, device=machine.device, resume=bool(checkpoints.saved(run)))
+    if game.step < recipe.steps:
+        sys.exit(f"stopped at step {game.step:,} of {recipe.steps:,}: the same command goes on")
     state = checkpoints.newest(run)
 
     test = faces("test", 2000, 4)
