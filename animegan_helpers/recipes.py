@@ -70,7 +70,7 @@ RECIPES = {
             "default",
             "ours, for two CPU cores: relativistic pairing with R1, no batch norm in D, averaged G",
             width=16, batch=32, steps=2500, loss="relativistic", r1=2.0, r1_every=8, lr_g=2e-3, lr_d=2e-3,
-            betas=(0.0, 0.99), ema=0.999, d_norm="none", d_start="he",
+            lr_fall=500, betas=(0.0, 0.99), ema=0.99, d_norm="none", d_start="he",
         ),
         Recipe(
             "default-gpu",

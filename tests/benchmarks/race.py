@@ -94,9 +94,10 @@ GROUPS = {
     "ten_minutes": (
         {
             "start": tried,
-            "average of 200, fall from 500": tried.changed(ema=0.995, lr_fall=500),
-            "width 24, fall from 500": tried.changed(width=24, lr_fall=500),
-            "ready (width 24, 1e-3, fall from 2000)": get("ready"),
+            "average of 100, rates fall from step 500": tried.changed(ema=0.99, lr_fall=500),
+            "rates fall from step 2000": tried.changed(lr_fall=2000),
+            "width 24, rates fall from step 500": tried.changed(width=24, lr_fall=500),
+            "width 24, half the rates (ready)": get("ready"),
         },
         (240, 600, 1200),
     ),
@@ -148,7 +149,8 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
         print(name, seed, told[-1], flush=True)
         if ended:
             break
-    result = {"name": name, "seed": seed, "recipe": recipe, "marks": told}
+    with_what = {"torch": torch.__version__, "date": str(date.today())}
+    result = {"name": name, "seed": seed, "recipe": recipe, "marks": told} | with_what
     checkpoints.write_whole(place / "race.json", json.dumps(result, indent=1).encode())
     return result
 
@@ -192,6 +194,7 @@ def figure(runs: list[dict], mark: int):
     names = list(dict.fromkeys(told["name"] for told in runs))
     canvas = Figure(figsize=(9, 0.9 + 0.36 * len(names)), layout="constrained")
     left, right = canvas.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    kids = [row["marks"][mark]["KID x 1000"] for row in runs if len(row["marks"]) > mark]
     for axes, key, colour in ((left, "KID x 1000", plotting.BLUE), (right, "colours", plotting.ORANGE)):
         for y, name in enumerate(names):
             values = [told["marks"][mark][key] for told in runs if told["name"] == name and len(told["marks"]) > mark]
@@ -200,7 +203,8 @@ def figure(runs: list[dict], mark: int):
         axes.grid(axis="y", color="#dddddd")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    left.set(yticks=range(len(names)), yticklabels=names, xscale="log", xlabel="KID x 1000 (0 is the best)")
+    scale = "log" if max(kids) > 10 * min(kids) else "linear"
+    left.set(yticks=range(len(names)), yticklabels=names, xscale=scale, xlabel="KID x 1000 (0 is the best)")
     left.invert_yaxis()
     right.set(xlabel="hair and eye colours seen, of 80", xlim=(0, 82))
     return canvas
@@ -246,6 +250,11 @@ def after_minutes(folder, marks) -> None:
     checkpoints.write_whole(plotting.RECORDED / "after_minutes.json", (json.dumps(told, indent=1) + "\n").encode())
 
 
+def every(runs: list[dict], key: str) -> str:
+    """What the runs tell under a key -> each value once: runs that were not done again have earlier dates."""
+    return ", ".join(sorted({run[key].split("+")[0] for run in runs}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="+", choices=GROUPS)
@@ -255,13 +264,13 @@ def main() -> None:
     for group in args.groups:
         entries, marks = GROUPS[group]
         runs = race(entries, args.seeds, marks, device.data_folder() / "race" / group)
-        versions = {"machine": processor(), "torch": torch.__version__, "python": platform.python_version()}
-        told = {"runs": runs, "marks": marks, "faces": COUNT, **versions, "date": str(date.today())}
+        told = {"runs": runs, "marks": marks, "faces": COUNT, "machine": processor()}
+        told |= {"python": platform.python_version(), "date": str(date.today())}
         span = f"within {marks[-1]:,}" if group in OVER_TIME else f"after {marks[-1]:,}"
         told["caption"] = (
             f"KID {'' if group in OVER_TIME else 'and coverage '}of {len(entries)} recipes {span} CPU seconds each on"
             f" the drawn faces: a dot a seed ({args.seeds}), a {'line' if group in OVER_TIME else 'bar'} for their mean"
-            f" ({processor()}, one thread a run, torch {torch.__version__.split('+')[0]}, {date.today()})."
+            f" ({processor()}, one thread a run, torch {every(runs, 'torch')}, {every(runs, 'date')})."
         )
         told["alt"] = f"{told['caption']} From top to bottom: {table(runs, marks[-1:])}"
         shown = [told for told in runs if len(told["marks"]) == len(marks)]
