@@ -97,7 +97,6 @@ GROUPS = {
             "average of 100, rates fall from step 500": tried.changed(ema=0.99, lr_fall=500),
             "rates fall from step 2000": tried.changed(lr_fall=2000),
             "width 24, rates fall from step 500": tried.changed(width=24, lr_fall=500),
-            "width 24, half the rates (ready)": get("ready"),
         },
         (240, 600, 1200),
     ),
