@@ -9,6 +9,10 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
+# Its functions have the group of the time of this import as a default. An optimiser imports it: inside of `join`, that
+# would keep the group and its threads beyond the end of it.
+import torch.distributed.nn  # noqa: F401
+
 
 class PeerLost(ConnectionError):
     """Another process of the run is gone; the message says how to go on."""
@@ -65,8 +69,8 @@ def _sum(tensor) -> None:
         return
     except RuntimeError as error:
         said = str(error).splitlines()[0]
-    # Raised out here it keeps none of gloo's frames alive: so `join` ends the group with its threads. One of these
-    # that outlives Python kills the process, with an abort, when it frees its last tensor.
+    # Raised out here it does not carry all_reduce's frames, which hold the group: so `join` ends it and its threads.
+    # One of these that outlives Python aborts the process when it frees its last tensor.
     cure = "what was saved last is whole, go on from it with --resume"
     raise PeerLost(f"another process of this run is gone ({said}): {cure}")
 
