@@ -68,7 +68,7 @@ RECIPES = {
     for recipe in [
         Recipe(
             "default",
-            "ours, for two CPU cores: relativistic pairing with R1, no batch norm in D, averaged G",
+            "ours, for two CPU cores: relativistic pairing with R1, no batch norm in D, averaged G, falling rates",
             width=16, batch=32, steps=2500, loss="relativistic", r1=2.0, r1_every=8, lr_g=2e-3, lr_d=2e-3,
             lr_fall=500, betas=(0.0, 0.99), ema=0.99, d_norm="none", d_start="he",
         ),
@@ -86,7 +86,7 @@ RECIPES = {
         ),
         Recipe(
             "long",
-            "ours, for an hour or two on two CPU cores: wider, ever slower, a longer average, mirrored faces",
+            "ours, for an hour or two on two CPU cores: wider, half the rates, a longer average, mirrored faces",
             width=32, batch=32, steps=30_000, loss="relativistic", r1=2.0, r1_every=8, lr_g=1e-3, lr_d=1e-3,
             lr_fall=2000, betas=(0.0, 0.99), ema=0.9995, d_norm="none", d_start="he", flip=True,
         ),
@@ -131,7 +131,7 @@ def ladder() -> dict[str, Recipe]:
 
 
 def get(name: str, gpu: bool = False, **changes) -> Recipe:
-    """-> the recipe of that name, with some of its numbers changed; "default" has sizes of its own on a GPU."""
+    """-> the recipe of that name, with some of its numbers changed; "default" has numbers of its own on a GPU."""
     if name not in RECIPES:
         raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(RECIPES)}")
     return RECIPES["default-gpu" if gpu and name == "default" else name].changed(**changes)

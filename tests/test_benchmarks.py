@@ -102,3 +102,17 @@ def test_the_gpu_script_searches_a_default_at_equal_seconds(home):
     for row in tries.values():
         assert row["steps"] >= 1 and row["seconds"] < 5 and row["KID x 1000"] > 0 and "colours" in row
     assert len({json.dumps(row["recipe"]) for row in tries.values()}) == 3, "each is a try of its own"
+
+
+def test_a_races_table_puts_each_number_under_its_mark(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import race
+
+    marks = [
+        {"step": 1, "FID": 10.0, "KID x 1000": 100.0, "colours": 1},
+        {"step": 2, "FID": 20.0, "KID x 1000": 200.0, "colours": 2},
+    ]
+    runs = [{"name": "one", "seed": 0, "marks": marks}]
+    assert race.table(runs, (60, 120)).splitlines()[-1] == "| one | 1, 10.0, 100, 1 | 2, 20.0, 200, 2 |"
+    head, _, row = race.table(runs, (60, 120), 1).splitlines()
+    assert head.startswith("| | 120 s:") and row == "| one | 2, 20.0, 200, 2 |"

@@ -5,8 +5,8 @@ python tests/benchmarks/gpu.py [--data REAL_FACES] [--minutes 4] [--ours 2] [--o
 (what one should see when), gpu_faces_1.png and _2.png (ours). `--data` is what `preprocess.ready` takes; drawn faces if
 nothing is said. `--minutes` is the most that the source run may take: if the ladder says that its 149,100 steps take
 longer, it is cut. `--search 45` does another thing: the tries for a GPU's default recipe, 45 seconds each, on the drawn
-faces -> gpu_search.json. `--small` does all of it in seconds, on a CPU too, to see that it works: its numbers mean
-nothing.
+faces, some ten minutes in all -> gpu_search.json. `--small` does all of it in seconds, on a CPU too, to see that it
+works: its numbers mean nothing.
 """
 
 import argparse
@@ -40,13 +40,15 @@ class Marks:
     """What `train` calls while our run goes on: keeps a sheet of it, and the minutes it shows, at each of MARKS."""
 
     def __init__(self):
-        self.left, self.sheets, self.labels = list(MARKS), [], []
+        self.left, self.sheets, self.labels, self.step = list(MARKS), [], [], 0
 
     def __call__(self, game, history, done=False):
-        if done or (self.left and game.seconds >= 60 * self.left[0]):
+        reached = done or (self.left and game.seconds >= 60 * self.left[0])
+        if reached and game.step > self.step:
+            self.step = game.step
             self.left = [mark for mark in self.left if 60 * mark > game.seconds]
             self.sheets.append(plotting.grid(game.fixed_faces(), 8))
-            self.labels.append(f"{game.seconds / 60:.1f} min,\nstep {game.step:,}")
+            self.labels.append(f"{game.seconds / 60:.2g} min,\nstep {game.step:,}")
 
 
 def trained(recipe, faces, run, where, **how_long) -> dict:
@@ -117,6 +119,7 @@ def measured(args, place: Path) -> dict:
     sheets(G, "gpu_faces", what, args.out)
     count, seeds = (70, (0,)) if small else (2000, (0, 1, 2))
     told["measured"] = measure.measure(G, faces, measure.load_judge(), count=count, seeds=seeds)
+    keep(told, args.out)
     return told
 
 
@@ -129,6 +132,7 @@ def search(args, place: Path) -> dict:
         faces = preprocess.ready("drawn")
     told = versions(where) | {"seconds": args.search, "tries": {}}
     for name, changes in list(TRIES.items())[: 3 if args.small else None]:
+        torch.compiler.reset()  # each try compiles afresh: after a few of one function torch would give up
         recipe = recipes.get("default", gpu=True, **changes)
         if args.small:
             recipe = recipe.changed(width=4, batch=8)
@@ -150,8 +154,6 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         told = search(args, Path(place)) if args.search else measured(args, Path(place))
-    if not args.search:
-        keep(told, args.out)
     print(json.dumps(told, indent=1))
 
 

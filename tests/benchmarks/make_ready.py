@@ -1,7 +1,7 @@
-"""Make what comes with the package, from nothing: the generator, its directions, the judge, their tables, the card.
+"""Make what comes with the package: the generator, its directions, their tables, the card; the judge, if there is none.
 
 python tests/benchmarks/make_ready.py [STEPS] -> animegan_helpers/ready/ (works in data/ready/; cut off, it goes on)
-A judge that is there stays, since all published tables are measured with it; without one a new one is made.
+A judge that is there stays: all published tables are measured with it.
 """
 
 import copy

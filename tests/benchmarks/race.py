@@ -113,6 +113,12 @@ def numbers_of(G, faces, judge, seed: int) -> dict:
     return {"FID": measure.fid(known, seen), "KID x 1000": kid, "colours": colours}
 
 
+def played(recipe: dict) -> dict:
+    """-> the numbers of a recipe that a race plays by."""
+    numbers = recipes.to_json(recipes.from_json(recipe))
+    return {key: value for key, value in numbers.items() if key not in ("name", "about", "steps", "epochs")}
+
+
 def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
     """Play one recipe for `marks[-1]` CPU seconds, measuring not counted; -> its numbers at each mark.
 
@@ -122,7 +128,9 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
     torch.set_flush_denormal(True)
     place = Path(folder) / name / str(seed)
     if (place / "race.json").exists():
-        return json.loads((place / "race.json").read_text(encoding="utf-8"))
+        done = json.loads((place / "race.json").read_text(encoding="utf-8"))
+        if played(done["recipe"]) == played(recipe):
+            return done
     faces, judge = preprocess.ready("drawn"), measure.load_judge()
     game = training.Game(recipes.from_json(recipe), seed)
     batches = iter(preprocess.batches(faces, game.recipe.batch, seed))
@@ -148,8 +156,8 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
         print(name, seed, told[-1], flush=True)
         if ended:
             break
-    with_what = {"torch": torch.__version__, "date": str(date.today())}
-    result = {"name": name, "seed": seed, "recipe": recipe, "marks": told} | with_what
+    result = {"name": name, "seed": seed, "recipe": recipe, "marks": told}
+    result |= {"machine": processor(), "torch": torch.__version__, "date": str(date.today())}
     checkpoints.write_whole(place / "race.json", json.dumps(result, indent=1).encode())
     return result
 
@@ -168,14 +176,14 @@ def race(entries: dict, seeds: int, marks, folder) -> list[dict]:
         return [future.result() for future in [pool.submit(run, *job) for job in jobs]]
 
 
-def table(runs: list[dict], marks) -> str:
-    """The runs -> Markdown: a row a recipe; at each mark its means over the seeds, and the spread of KID."""
-    lines = ["| | " + " | ".join(f"{mark} s: steps, FID, KID x 1000, colours" for mark in marks) + " |"]
-    lines.append("|---" * (1 + len(marks)) + "|")
+def table(runs: list[dict], marks, first: int = 0) -> str:
+    """The runs -> Markdown: a row a recipe; from one mark on its means over the seeds, and the spread of KID."""
+    lines = ["| | " + " | ".join(f"{mark} s: steps, FID, KID x 1000, colours" for mark in marks[first:]) + " |"]
+    lines.append("|---" * (1 + len(marks[first:])) + "|")
     for name in dict.fromkeys(told["name"] for told in runs):
         mine = [told["marks"] for told in runs if told["name"] == name]
         cells = []
-        for i in range(len(marks)):
+        for i in range(first, len(marks)):
             rows = [told[i] for told in mine if len(told) > i and "FID" in told[i]]
             means = [format(statistics.mean(row[key] for row in rows), form) for key, form in FIGURES.items() if rows]
             if len(rows) > 1:
@@ -202,7 +210,7 @@ def figure(runs: list[dict], mark: int):
         axes.grid(axis="y", color="#dddddd")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    scale = "log" if max(kids) > 10 * min(kids) else "linear"
+    scale = "log" if 0 < 10 * min(kids) < max(kids) else "linear"
     left.set(yticks=range(len(names)), yticklabels=names, xscale=scale, xlabel="KID x 1000 (0 is the best)")
     left.invert_yaxis()
     right.set(xlabel="hair and eye colours seen, of 80", xlim=(0, 82))
@@ -263,15 +271,15 @@ def main() -> None:
     for group in args.groups:
         entries, marks = GROUPS[group]
         runs = race(entries, args.seeds, marks, device.data_folder() / "race" / group)
-        told = {"runs": runs, "marks": marks, "faces": COUNT, "machine": processor()}
-        told |= {"python": platform.python_version(), "date": str(date.today())}
+        told = {"runs": runs, "marks": marks, "faces": COUNT, "python": platform.python_version()}
         span = f"within {marks[-1]:,}" if group in OVER_TIME else f"after {marks[-1]:,}"
         told["caption"] = (
             f"KID {'' if group in OVER_TIME else 'and coverage '}of {len(entries)} recipes {span} CPU seconds each on"
             f" the drawn faces: a dot a seed ({args.seeds}), a {'line' if group in OVER_TIME else 'bar'} for their mean"
-            f" ({processor()}, one thread a run, torch {every(runs, 'torch')}, {every(runs, 'date')})."
+            f" ({every(runs, 'machine')}, one thread a run, torch {every(runs, 'torch')}, {every(runs, 'date')})."
         )
-        told["alt"] = f"{told['caption']} From top to bottom: {table(runs, marks[-1:])}"
+        first = 0 if group in OVER_TIME else len(marks) - 1
+        told["alt"] = f"{told['caption']} From top to bottom: {table(runs, marks, first)}"
         shown = [told for told in runs if len(told["marks"]) == len(marks)]
         canvas = curves(runs, marks) if group in OVER_TIME else figure(shown, len(marks) - 1)
         picture = plotting.from_matplotlib(canvas, "").image

@@ -17,7 +17,7 @@ from animegan_helpers import checkpoints, device, measure, plotting, preprocess,
 
 MARKS = (50, 100, 200, 400, 800)  # steps
 COUNT = 1000  # faces a number
-RECIPE = recipes.get("default", width=24, lr_g=1e-3, lr_d=1e-3, lr_fall=0, ema=0.999)  # one rate for all steps
+RECIPE = recipes.get("ready")  # one rate for all steps, which one of the ways quarters
 WAYS = {  # begun with the first run's networks? and at which rates
     "from nothing": (False, RECIPE.lr_g),
     "fine-tuned": (True, RECIPE.lr_g),
