@@ -235,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
     add("--data", help="what it was trained on, for the card: 'drawn', a public set's name, or a sentence of yours")
     add("--title", help=f"the page's and the card's heading (default: {share.TITLE})")
 
-    command("recipes", show_recipes, "list the recipes: every number of a run under a name")
+    command("recipes", show_recipes, "list the recipes: sizes, loss, rates, labels, average, length")
     return top
 
 

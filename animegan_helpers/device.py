@@ -1,4 +1,4 @@
-"""The machine becomes a device, sizes that suit it, and seeds. Built in the first cells of each page."""
+"""The machine becomes a device, sizes that suit it, and seeds. Used from page 00 on."""
 
 import hashlib
 import os

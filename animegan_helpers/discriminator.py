@@ -1,4 +1,4 @@
-"""(N, 3, 64, 64) pictures become (N,) scores. Built in page 03."""
+"""(N, 3, 64, 64) pictures become (N,) logits. Built in page 03."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""A name, a folder, a zip or a seed becomes a folder of pictures and its manifest. Built in page 01."""
+"""A name, a folder, a zip or a seed becomes a folder of pictures and its manifest. Shown on page 01."""
 
 import hashlib
 import json

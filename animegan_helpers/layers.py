@@ -13,7 +13,7 @@ def down(channels_in: int, channels_out: int, norm: bool = True) -> list[nn.Modu
 
 
 def spectral(net: nn.Module) -> None:
-    """Spectral norm on every convolution of a network, in place: none can stretch its input (arXiv:1802.05957)."""
+    """Spectral norm on every convolution of a network, in place: no weight matrix stretches (arXiv:1802.05957)."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
             spectral_norm(layer)

@@ -40,8 +40,9 @@ def _shuffled(count, seed):
 class Judge(nn.Module):
     """(N, 3, 64, 64) faces -> (N, 64) features; from these, one linear head an attribute says what it sees.
 
-    Each feature has mean 0 and variance 1 on the faces it learned from. So FIDs of two judges can be compared, and one
-    face over and over is about 128 away: 64 for its distance, 64 for the variance it lacks.
+    Each feature has mean 0 and variance 1 on the faces it learned from. So FIDs of two judges are of like size
+    (tables still need one fixed judge), and one face over and over is about 128 away: 64 for its distance, 64 for the
+    variance it lacks.
     """
 
     num_features = 64
@@ -229,7 +230,7 @@ def kid(real, fake, seed: int = 0, subsets: int = 50, size: int = 500) -> tuple[
 def fid_by_count(real, fake, counts, seed: int = 0) -> dict[int, float]:
     """Features -> the FID of `counts` of the fake ones against all real ones: how much it owes to their number alone.
 
-    With other real faces as `fake` it is the floor: no generator comes below it.
+    With other real faces as `fake` it is the floor: only copies come below it.
     """
     order = _shuffled(len(fake), seed)
     return {count: fid(real, fake[order[:count]]) for count in counts}
@@ -322,9 +323,9 @@ def measure(G, faces, judge, held_out=None, count: int = 2000, seeds=(0, 1, 2)) 
     """A generator (or its faces) and the real faces it was trained on -> the table: for each row a number a seed.
 
     Each seed draws `count` fakes, and as many real faces against them. A row's "(real)" is the same number for `count`
-    other real faces: the best that can be reached. With `held_out`, real faces that the generator never saw, there is
-    a row of copies: 1 % is chance. The judge may be any network: only a `Judge` fills the rows of attributes.
-    Raises ValueError if there are too few faces.
+    other real faces: the best that can be reached without copying. With `held_out`, real faces that the generator never
+    saw, there is a row of copies: 1 % is chance. The judge may be any network: only a `Judge` fills the rows of
+    attributes. Raises ValueError if there are too few faces.
     """
     made = isinstance(G, nn.Module)
     count = min(count, len(faces) // 2, count if made else len(G))
@@ -381,7 +382,8 @@ def saturated(history: list[dict], steps: int = 200, gap: float = 0.98) -> str:
 
 
 def variety(faces) -> float:
-    """Faces -> how far each is from the one most like it: the median, as mean difference of pixels in [-1, 1].
+    """Faces -> how far each is from the one most like it: the median, as root mean square difference of
+    thumbnails in [-1, 1].
 
     64 drawn or real anime faces have about 0.25; below 0.06 nobody can tell a face from its neighbour.
     """

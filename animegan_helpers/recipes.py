@@ -110,7 +110,7 @@ RECIPES = {
 
 
 def ladder() -> dict[str, Recipe]:
-    """-> page 09's rungs by name, each one change to an earlier one: from the DCGAN of 2015 to our default."""
+    """-> page 09's rungs by name, each built on an earlier one: from the DCGAN of 2015 to our default."""
     small = RECIPES["scores"].changed(width=16, batch=32, lr_g=5e-4, lr_d=5e-4, d_start="he")
     steep = small.changed(r1=2.0, r1_every=8)
     pairs = steep.changed(loss="relativistic")

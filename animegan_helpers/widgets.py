@@ -179,8 +179,8 @@ class Explorer(ipywidgets.HBox):
 
     def _repaint(self, change=None) -> None:
         if not self.held:
-            self._show(self.code())
             self.line.value, self.told.value = LINE.format(escape(self.text())), ""
+            self._show(self.code())  # last: who sees the new picture finds its line below it
 
     def _show(self, code) -> None:
         near = 0.9 * code + 0.44 * latent.truncate(self.others, self.truncation.value)  # about as long as the code

@@ -13,9 +13,9 @@ LIST = HERE / "exercises.md"
 TITLE = re.compile(r"^\*\*(\d)\. (.+?)\*\* (.+)$", re.MULTILINE)
 HEAD = """# All exercises
 
-Each page ends with two or three. An exercise changes one line or writes one function, and checks itself: its cell says
-"Right.", or "Not yet" and a hint, and never stops with an error. The answer is folded away below it. *Find the bug* is
-each time a bug that people really make; most come from well-known projects.
+From page 01 on each page ends with three. An exercise changes one line or writes one function, and checks itself: its
+cell says "Right.", or "Not yet" and a hint, and never stops with an error. The answer is folded away below it. *Find
+the bug* is each time a bug that people really make; most come from well-known projects.
 
 This list is made from the pages by `python notebooks/exercises.py`.
 """

@@ -425,6 +425,19 @@ def test_no_alarm_cries_while_all_is_well(seed, small_faces, tmp_path):
     assert told == []
 
 
+@pytest.fixture(scope="module")
+def drawn_faces(tmp_path_factory):
+    place = tmp_path_factory.mktemp("default")
+    return preprocess.prepare(drawn.write(place / "drawn", count=600), place / "prepared", 64)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_alarm_cries_on_the_default_recipe_itself(seed, drawn_faces, tmp_path):
+    told, recipe = [], recipes.get("default")
+    training.train(recipe, drawn_faces, tmp_path, steps=320, seed=seed, watch=measure.Watch(40, told.append))
+    assert told == []
+
+
 def test_a_discriminator_far_too_strong_is_told(small_faces, tmp_path):
     told, recipe = [], recipes.get("bce", width=8, size=32, batch=8, lr_g=4e-5, lr_d=2e-3)
     training.train(recipe, small_faces, tmp_path, steps=240, watch=measure.Watch(20, told.append))
