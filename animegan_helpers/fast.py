@@ -85,7 +85,7 @@ class Recorded:
 
 
 class Resident(Dataset):
-    """A `Prepared` set, whole on the device as uint8: a batch of row numbers -> (N, size, size, 3), cut there."""
+    """A `Prepared` set, whole on the device as (N, size, size, 3) uint8, cut there."""
 
     def __init__(self, faces, device):
         self.pixels = torch.tensor(faces.array, device=device)
@@ -93,8 +93,11 @@ class Resident(Dataset):
     def __len__(self):
         return len(self.pixels)
 
-    def __getitems__(self, rows):
-        return self.pixels[torch.tensor(rows).to(self.pixels.device)]
+    def __getitem__(self, rows):
+        """A row number -> (size, size, 3) uint8; a slice, list or array of them -> (N, size, size, 3) uint8."""
+        if isinstance(rows, slice):
+            return self.pixels[rows].clone()
+        return self.pixels[torch.as_tensor(rows).to(self.pixels.device)]
 
 
 def resident(faces, device):

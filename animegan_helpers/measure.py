@@ -99,7 +99,7 @@ def train_judge(faces, labels, epochs: int = 12, batch: int = 64, seed: int = 0,
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, epochs * len(order))
     bar = tqdm(range(epochs * len(order)), desc="training the judge", unit="step")
     for step, rows in zip(bar, order):
-        pixels = flip(_take(faces, rows), generator(seed, FLIPS, step))
+        pixels = flip(faces[rows], generator(seed, FLIPS, step))
         shift = torch.randint(-3, 4, (2,), generator=generator(seed, SHIFTS, step)).tolist()
         seen = judge(to_tensor(pixels).roll(shift, (2, 3)))
         losses = [F.cross_entropy(head(seen), truth, ignore_index=HIDDEN, reduction="sum")
@@ -141,14 +141,10 @@ def load_judge(path=READY / "judge.pt") -> Judge:
 # ---- from faces to features ----
 
 
-def _take(faces, rows):
-    return faces[rows] if isinstance(faces, torch.Tensor) else faces.__getitems__(rows)
-
-
 def _parts(faces, size=256):
     """-> the faces as (up to `size`, 3, H, W) in [-1, 1], part by part."""
     for start in range(0, len(faces), size):
-        part = _take(faces, list(range(start, min(start + size, len(faces)))))
+        part = faces[list(range(start, min(start + size, len(faces))))]
         yield to_tensor(part) if part.dtype == torch.uint8 else part
 
 
@@ -333,8 +329,8 @@ def measure(G, faces, judge, held_out=None, count: int = 2000, seeds=(0, 1, 2)) 
     numbers = {}
     for seed in tqdm(seeds, desc="measuring", unit="seed"):
         rows = _shuffled(len(faces), seed)
-        real, other = _take(faces, rows[:count]), _take(faces, rows[count : 2 * count])
-        fake = to_pixels(sample(G, count, seed, ROWS)) if made else _take(G, _shuffled(len(G), seed)[:count])
+        real, other = faces[rows[:count]], faces[rows[count : 2 * count]]
+        fake = to_pixels(sample(G, count, seed, ROWS)) if made else G[_shuffled(len(G), seed)[:count]]
         known = features(judge, real)
         for mark, some in ("", fake), (" (real)", other):
             seen = features(judge, some)

@@ -124,7 +124,7 @@ def split(count: int, held_out: float = 0.1, seed: int = 0) -> tuple[list[int], 
 
 
 class PictureFolder(Dataset):
-    """Lazy: a batch of row numbers -> (N, size, size, 3) uint8, reading just those pictures from a folder.
+    """Lazy: (N, size, size, 3) uint8 pictures, each read from its folder only when it is asked for.
 
     A picture that can't be read is warned of once (by each worker), and the next one takes its place.
     """
@@ -135,8 +135,19 @@ class PictureFolder(Dataset):
     def __len__(self):
         return len(self.paths)
 
-    def __getitems__(self, rows):
-        return stack(self._readable(row) for row in rows)
+    def __getitem__(self, rows):
+        """A row number -> (size, size, 3) uint8; a slice, list or array of them -> (N, size, size, 3) uint8."""
+        if isinstance(rows, slice):
+            rows = range(*rows.indices(len(self)))
+        elif np.ndim(rows) == 0:
+            return torch.from_numpy(self._readable(self._row(rows)).copy())
+        return stack(self._readable(self._row(row)) for row in rows)
+
+    def _row(self, row) -> int:
+        row = int(row)
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row}: there are {len(self)} pictures")
+        return row % len(self)
 
     def _readable(self, row):
         for path in (self.paths[(row + i) % len(self)] for i in range(101)):
@@ -150,7 +161,7 @@ class PictureFolder(Dataset):
 
 
 class Prepared(Dataset):
-    """Prepared: a batch of row numbers -> (N, size, size, 3) uint8, cut from one array that stays on the disk."""
+    """Prepared: (N, size, size, 3) uint8 pictures, cut from one array that stays on the disk."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -168,8 +179,13 @@ class Prepared(Dataset):
     def __len__(self):
         return len(self.array)
 
-    def __getitems__(self, rows):
-        return torch.from_numpy(self.array[rows])
+    def __getitem__(self, rows):
+        """A row number -> (size, size, 3) uint8; a slice, list or array of them -> (N, size, size, 3) uint8.
+
+        The pixels are copies: writing to them changes nothing on the disk.
+        """
+        rows = rows if isinstance(rows, slice) else np.asarray(rows)
+        return torch.from_numpy(np.array(self.array[rows]))
 
 
 class BatchOrder(Sampler):
@@ -201,11 +217,7 @@ class BatchOrder(Sampler):
 def batches(dataset: Dataset, batch: int, seed: int = 0, start: int = 0, workers: int = 0) -> DataLoader:
     """A `PictureFolder` or a `Prepared` set -> endless (batch, size, size, 3) uint8 batches, shuffled each epoch."""
     order = BatchOrder(len(dataset), batch, seed, start)
-    return DataLoader(dataset, batch_sampler=order, collate_fn=_as_it_is, num_workers=workers)
-
-
-def _as_it_is(batch):  # the datasets return whole batches; a named function, since workers can't be sent a lambda
-    return batch
+    return DataLoader(dataset, sampler=order, batch_size=None, num_workers=workers)  # a sample is a whole batch
 
 
 @dataclass

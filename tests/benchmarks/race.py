@@ -106,7 +106,7 @@ GROUPS = {
 def numbers_of(G, faces, judge, seed: int) -> dict:
     """A generator -> FID, KID x 1000 and colours (of 80) of 2,000 of its faces against as many of the set."""
     rows = torch.randperm(len(faces), generator=device.generator(seed, 0))[:COUNT].tolist()
-    known = measure.features(judge, faces.__getitems__(rows))
+    known = measure.features(judge, faces[rows])
     seen = measure.features(judge, preprocess.to_pixels(training.sample(G, COUNT, seed, 1)))
     kid = 1000 * measure.kid(known, seen, seed, 20)[0]
     colours = measure.combinations(judge.attributes(seen))[0]

@@ -28,7 +28,7 @@ WAYS = {  # begun with the first run's networks? and at which rates
 def distances(faces, pictures, judge, seed: int) -> dict:
     """Pictures -> how far they are from as many of the set: KID x 1000 (the judge's features), sliced Wasserstein."""
     rows = torch.randperm(len(faces), generator=device.generator(seed, 0))[: len(pictures)].tolist()
-    real = preprocess.to_tensor(faces.__getitems__(rows))
+    real = preprocess.to_tensor(faces[rows])
     known, seen = (measure.features(judge, some) for some in (real, pictures))
     return {"KID x 1000": 1000 * measure.kid(known, seen, seed, 20)[0],
             "sliced Wasserstein": measure.sliced_wasserstein(real, pictures, seed)}  # fmt: skip
@@ -69,7 +69,7 @@ def main() -> None:
         training.train(RECIPE, first, before, steps=args.first_steps, resume=resume)
     runs = [{way: run(faces, before, judge, seed, way, place) for way in WAYS} for seed in range(args.seeds)]
     rows = torch.randperm(len(faces), generator=device.generator(0, 9))[:COUNT].tolist()
-    floor = distances(faces, preprocess.to_tensor(faces.__getitems__(rows)), judge, 1)
+    floor = distances(faces, preprocess.to_tensor(faces[rows]), judge, 1)
     means = {way: [{key: statistics.mean(told[way][i][key] for told in runs) for key in floor}
                    for i in range(len(MARKS))] for way in WAYS}  # fmt: skip
     sheets = [plotting.Image.open(place / f"0_{way}_{mark:04}.png") for mark in (100, 800) for way in WAYS]
