@@ -61,9 +61,7 @@ def train_as(team, place, machine, args):
     changes["held_out"] = args.hold_out
     with team.one_first():
         if not args.resume and not team.rank:
-            training.refuse_old_run(args.run, args.copy_to)  # before the data is prepared, which may take long
-        elif args.copy_to and not team.rank:
-            checkpoints.bring_back(args.copy_to, args.run)
+            training.refuse_old_run(args.run)  # before the data is prepared, which may take long
         before = args.run if args.resume else args.from_run
         if before and args.recipe is None:  # the run knows its own
             recipe = training.read_recipe(before).changed(**changes)
@@ -79,7 +77,7 @@ def train_as(team, place, machine, args):
     length = {"steps": args.steps, "epochs": args.epochs, "minutes": args.minutes}
     game = training.train(
         recipe, faces, args.run, **length, seed=args.seed, device=place, resume=args.resume,
-        from_run=args.from_run, watch=None if team.rank else measure.Watch(), copy_to=args.copy_to,
+        from_run=args.from_run, watch=None if team.rank else measure.Watch(),
         speed=fast.PLAIN if args.plain else None, team=team,
     )  # fmt: skip
     if team.rank:
@@ -208,7 +206,6 @@ def parser() -> argparse.ArgumentParser:
         help="begin with the networks of this finished run (its recipe, unless --recipe is given)",
     )
     add("--hold-out", type=float, help="share of the pictures to keep from training, to be measured against")
-    add("--copy-to", type=Path, help="a folder in a second place (a mounted Drive, say) for a verified copy")
     add("--rate", type=float, default=1.0, help="times the recipe's learning rates: below 1 if a run falls apart")
     add("--plain", action="store_true", help="on a GPU: float32, step by step, as on a CPU (it compares, and is slow)")
     add("--width", type=int, help="channels of the largest layer of features, instead of the recipe's")
@@ -229,7 +226,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seeds", type=positive, default=3, help="how often, with other faces each time")
     add("--out", type=Path, help="the JSON to write (default: measures.json in the run's folder)")
 
-    add = command("share", share_run, "make files for others: a web page with sliders, weights with a card, ONNX")
+    add = command("share", share_run, "make files for others: a web page with sliders, weights with a card")
     add("--run", type=Path, help="the folder of a finished run (default: the generator that comes with the package)")
     add("--out", type=Path, required=True, help="the folder to make, such as data/shared/first")
     add("--data", help="what it was trained on, for the card: 'drawn', a public set's name, or a sentence of yours")

@@ -89,49 +89,10 @@ def prune(run, keep: int = 3) -> None:
         part.unlink()
 
 
-def copy(run, to) -> None:
-    """Make the folder `to` hold what the run's folder holds: what is new is written whole, read back and compared.
-
-    Raises CheckpointError that names the file if the copy is not what was copied; the run itself is not touched.
-    """
-    _add(run, to)
-    kept = {path.name for path in saved(run)}
-    for path in saved(to):
-        if path.name not in kept:
-            path.unlink()
-
-
-def bring_back(to, run) -> None:
-    """Add to the run's folder what its copy `to` holds, if the copy has got further than the run (or it is gone)."""
-    there, here = saved(to), saved(run)
-    if there and (not here or _step(there[-1]) > _step(here[-1])):
-        _add(to, run)
-
-
 def saved(run) -> list[Path]:
     """-> the checkpoints of a run, the newest last."""
     return sorted((Path(run) / "checkpoints").glob("step_*.pt"))
 
 
-def _add(run, to) -> None:
-    run, to = Path(run), Path(to)
-    # Checkpoints last: whatever cuts this off, no checkpoint is there without the history that led to it.
-    for path in sorted(run.rglob("*"), key=lambda path: (path.parent.name == "checkpoints", path)):
-        target = to / path.relative_to(run)
-        if not path.is_file() or path.name.startswith(".") or _as_new(target, path):
-            continue
-        content = path.read_bytes()
-        if write_whole(target, content).read_bytes() != content:
-            target.unlink()  # or it would pass for a good copy the next time
-            raise CheckpointError(f"{target} is not what was written there: choose another place for the copy")
-
-
 def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step_"))
-
-
-def _as_new(target: Path, source: Path) -> bool:
-    if not target.is_file():
-        return False
-    old, new = target.stat(), source.stat()
-    return old.st_size == new.st_size and old.st_mtime_ns >= new.st_mtime_ns

@@ -4,10 +4,8 @@ Everywhere `faces` are (N, H, W, 3) uint8, (N, 3, H, W) in [-1, 1], or a dataset
 read from it, so a large set is never in memory. Features are (N, d), a row a face.
 """
 
-import importlib
 import math
 import statistics
-import warnings
 from pathlib import Path
 
 import torch
@@ -158,44 +156,7 @@ def features(network: nn.Module, faces) -> torch.Tensor:
     return found
 
 
-class Inception(nn.Module):
-    """(N, 3, H, W) in [-1, 1] -> (N, 2048): the network of the published FIDs. It learned from photographs.
-
-    Raises ImportError without torchmetrics and torch-fidelity, ConnectionError if its weights can't be fetched.
-    """
-
-    def __init__(self):
-        super().__init__()
-        try:
-            self.net = _torchmetrics("fid").NoTrainInceptionV3("inception-v3-compat", ["2048"])
-        except ModuleNotFoundError as error:
-            raise ImportError(f"{error} Inception needs torchmetrics and torch-fidelity: pip install them") from error
-        except OSError as error:
-            cure = "try again with a network, or use a judge's features, or sliced_wasserstein"
-            raise ConnectionError(f"Inception's weights (91 MB) can't be fetched ({error}): {cure}") from error
-
-    def forward(self, pictures):
-        return self.net(to_pixels(pictures).permute(0, 3, 1, 2).to(pictures.device))
-
-
 # ---- how far from the real ones ----
-
-
-def _torchmetrics(name):
-    try:
-        return importlib.import_module(f"torchmetrics.image.{name}")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("torchmetrics counts FID and KID: pip install torchmetrics") from error
-
-
-def _compare(metric, real, fake, *settings):
-    """torchmetrics' `metric` of features, which are known already: its network only hands them on."""
-    network = nn.Identity()
-    network.num_features = real.shape[1]
-    metric = metric(network, *settings)
-    metric.update(real.double(), real=True)
-    metric.update(fake.double(), real=False)
-    return metric.compute()
 
 
 def fid(real, fake) -> float:
@@ -206,7 +167,11 @@ def fid(real, fake) -> float:
     if min(len(real), len(fake)) <= real.shape[1]:
         need = f"FID of {real.shape[1]} features needs more faces than features, real and fake"
         raise ValueError(f"{need}: these are {len(real)} and {len(fake)}")
-    return _compare(_torchmetrics("fid").FrechetInceptionDistance, real, fake).item()
+    real, fake = real.double(), fake.double()
+    means = (real.mean(0) - fake.mean(0)).square().sum()
+    cov_real, cov_fake = real.T.cov(), fake.T.cov()
+    root = torch.linalg.eigvals(cov_real @ cov_fake).sqrt().real.sum()  # trace of the product's square root
+    return (means + cov_real.trace() + cov_fake.trace() - 2 * root).item()
 
 
 def kid(real, fake, seed: int = 0, subsets: int = 50, size: int = 500) -> tuple[float, float]:
@@ -216,11 +181,22 @@ def kid(real, fake, seed: int = 0, subsets: int = 50, size: int = 500) -> tuple[
     """
     if min(len(real), len(fake)) < size:
         raise ValueError(f"KID of subsets of {size} needs as many faces: these are {len(real)} and {len(fake)}")
-    with warnings.catch_warnings(), torch.random.fork_rng():
-        warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance`")  # it keeps all: that is little
-        torch.manual_seed(generator(seed, SUBSETS).initial_seed())  # torchmetrics takes no generator
-        mean, deviation = _compare(_torchmetrics("kid").KernelInceptionDistance, real, fake, subsets, size)
-    return mean.item(), deviation.item()
+    rng, distances = generator(seed, SUBSETS), []
+    for _ in range(subsets):
+        some_real = real[torch.randperm(len(real), generator=rng)[:size]].double()
+        some_fake = fake[torch.randperm(len(fake), generator=rng)[:size]].double()
+        within = _mean_off_diagonal(_kernel(some_real, some_real)) + _mean_off_diagonal(_kernel(some_fake, some_fake))
+        distances.append(within - 2 * _kernel(some_real, some_fake).mean())
+    distances = torch.stack(distances)
+    return distances.mean().item(), distances.std(correction=0).item()
+
+
+def _kernel(a, b):
+    return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+def _mean_off_diagonal(kernel):
+    return (kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1))
 
 
 def fid_by_count(real, fake, counts, seed: int = 0) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""A generator becomes files for others: weights with a card, ONNX, and one web page with sliders. Built in page 11."""
+"""A generator becomes files for others: weights with a card, and one web page with sliders. Built in page 11."""
 
 import base64
 import copy
@@ -7,7 +7,6 @@ from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
@@ -25,9 +24,7 @@ FILES = {  # in the order in which they are written: the card with its mark firs
     "samples.png": "32 faces",
     "faces.html": "the generator with sliders: open it in a browser; it needs no server and no network",
     "generator.safetensors": "all weights and the sliders' directions; reading it runs no code",
-    "generator.onnx": "the same for other programs: codes (N, {z_dim}) in, faces (N, 3, {size}, {size}) in [-1, 1] out",
 }
-NO_ONNX = "left out: it needs two more packages (pip install onnx onnxruntime); then share again"
 TEMPLATE = Path(__file__).parent / "share.html"
 
 
@@ -78,39 +75,6 @@ def weights(G: Generator, directions: dict, recipe=None) -> bytes:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in G.state_dict().items()}
     tensors["directions"] = torch.stack(list(directions.values()))
     return safetensors.torch.save(tensors, {key: json.dumps(value) for key, value in told.items()})
-
-
-def onnx(G: Generator) -> bytes:
-    """A generator -> an ONNX file, written node by node: torch's exporters need more packages, or are to be removed.
-
-    Raises ImportError without onnx and onnxruntime, and ArithmeticError if the faces that onnxruntime paints from the
-    file differ from torch's by 1e-4 or more.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-    from onnxruntime import InferenceSession
-
-    nodes = [helper.make_node("Reshape", ["codes", "shape"], ["0"])]
-    tensors = [numpy_helper.from_array(np.array([-1, G.z_dim, 1, 1]), "shape")]
-    for i, (conv, act) in enumerate(_pairs(folded(G))):
-        tensors += [numpy_helper.from_array(t.numpy(), f"{name} {i}") for name, t in conv.named_parameters()]
-        step, names = {"strides": conv.stride, "pads": 2 * conv.padding}, [f"{i}", f"weight {i}", f"bias {i}"]
-        slope = {"alpha": act.negative_slope} if isinstance(act, nn.LeakyReLU) else {}
-        kind = type(act).__name__.replace("ReLU", "Relu")
-        nodes.append(helper.make_node("ConvTranspose", names, [f"sum {i}"], **step))
-        nodes.append(helper.make_node(kind, [f"sum {i}"], [f"{i + 1}"], **slope))
-    nodes[-1].output[0] = "faces"
-    size = arguments(G)["size"]
-    ends = {"codes": ("N", G.z_dim), "faces": ("N", 3, size, size)}
-    given, made = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, ends[name])] for name in ends)
-    graph = helper.make_graph(nodes, "generator", given, made, tensors)
-    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
-
-    z = codes(8, G.z_dim, 0)
-    faces = InferenceSession(file, providers=["CPUExecutionProvider"]).run(["faces"], {"codes": z.numpy()})[0]
-    gap = np.abs(faces - paint(G, z).numpy()).max()
-    if not gap < 1e-4:
-        raise ArithmeticError(f"generator.onnx: onnxruntime's faces differ from torch's by {gap:.2g}: nothing written")
-    return file
 
 
 # ---- the web page ----
@@ -195,7 +159,7 @@ def known(run=None) -> dict:
 
 
 def write(out, G: Generator, *, directions=None, recipe=None, numbers=None, data="", title=TITLE) -> dict[str, str]:
-    """A generator -> the folder `out` with all of `FILES`; -> each file's name, and what it is or why it is left out.
+    """A generator -> the folder `out` with all of `FILES`; -> each file's name, and what it is.
 
     `directions` are unit vectors (z_dim,) by name (default: `sliders`), `numbers` what `measure.measure` gave, `data`
     "drawn", the name of a public set, or a sentence that says whose pictures it learned from. Files of an earlier
@@ -206,20 +170,12 @@ def write(out, G: Generator, *, directions=None, recipe=None, numbers=None, data
     if taken and not (card_file.is_file() and MARK in card_file.read_text(encoding="utf-8", errors="replace")):
         raise FileExistsError(f"{out} holds another {taken[0]}: choose a folder of its own, which will be made")
     directions = sliders(G) if directions is None else directions
-    told = {name: text.format(**arguments(G)) for name, text in FILES.items()}
+    told = dict(FILES)
     made = {"faces.html": page(G, directions, title).encode(), "generator.safetensors": weights(G, directions, recipe)}
     made["samples.png"] = plotting.show_grid(sample(G, 32, 0), "32 faces of random codes.", 8, zoom=2).png()
-    try:
-        made["generator.onnx"] = onnx(G)
-    except ImportError:
-        told["generator.onnx"] = NO_ONNX
-    files = {name: text for name, text in told.items() if name in made}
-    made["README.md"] = card(G, title, files, directions, recipe, numbers, data).encode()
+    made["README.md"] = card(G, title, told, directions, recipe, numbers, data).encode()
     for name in FILES:
-        if name in made:
-            checkpoints.write_whole(out / name, made[name])
-        else:
-            (out / name).unlink(missing_ok=True)  # of an earlier sharing: another generator's
+        checkpoints.write_whole(out / name, made[name])
     return told
 
 

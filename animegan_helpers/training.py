@@ -7,7 +7,6 @@ import math
 import signal
 import threading
 import time
-import warnings
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from .parallel import Team
 
 # What a seed is used for: each use has random numbers of its own, so that none disturbs another.
 WEIGHTS, NOISE, LABELS, FLIPS, FIXED, STATISTICS, SHIFTS = range(1, 8)
-OWN = ("fused", "capturable", "lr")  # of an optimiser: what belongs to the machine, or is set at each step
+OWN = ("fused", "lr")  # of an optimiser: what belongs to the machine, or is set at each step
 PARTS = {"opt_g": "G's optimiser", "opt_d": "D's optimiser", "averaged": "G's average"}  # of a game's state, in words
 
 
@@ -156,13 +155,17 @@ def train_step(G, D, opt_g, opt_d, real, z, loss=None, r1=0.0, generator=None, a
 class Game:
     """All that changes while training: both networks, G's moving average, both optimisers, step and seconds.
 
-    `speed` is what makes a step fast (the best for the device, if nothing is said), `team` who plays it together.
+    `speed` is what makes a step fast (the best for the device, if nothing is said), `team` who plays it together,
+    `train_step` another step than the plain one, with the same arguments.
     """
 
-    def __init__(self, recipe: recipes.Recipe, seed: int = 0, device="cpu", speed=None, team=None):
+    def __init__(
+        self, recipe: recipes.Recipe, seed: int = 0, device="cpu", *, speed=None, team=None, train_step=train_step
+    ):  # fmt: skip
         self.recipe, self.seed, self.device, self.step, self.seconds = recipe, seed, torch.device(device), 0, 0.0
         self.team = team or Team()
-        self.speed = speed = speed or fast.best(self.device, self.team.size)
+        self.speed = speed = speed or fast.best(self.device)
+        self.train_step = train_step
         with torch.random.fork_rng():
             torch.manual_seed(generator(seed, WEIGHTS).initial_seed())
             self.G = make_generator(recipe)
@@ -172,18 +175,13 @@ class Game:
         self.averaged = copy.deepcopy(self.G) if recipe.ema else None
         if self.team.size > 1 and self.device.type == "cuda":  # CPUs can't: there each share has its own statistics
             self.G, self.D = map(nn.SyncBatchNorm.convert_sync_batchnorm, (self.G, self.D))
-        self.captured = speed.recorded and self.device.type == "cuda"
-        fused = {"fused": self.device.type in ("cuda", "cpu"), "capturable": self.captured}
-        self.opt_g = torch.optim.Adam(self.G.parameters(), self._rate(recipe.lr_g), recipe.betas, **fused)
-        self.opt_d = torch.optim.Adam(self.D.parameters(), self._rate(recipe.lr_d), recipe.betas, **fused)
+        fused = {"fused": self.device.type in ("cuda", "cpu")}
+        self.opt_g = torch.optim.Adam(self.G.parameters(), recipe.lr_g, recipe.betas, **fused)
+        self.opt_d = torch.optim.Adam(self.D.parameters(), recipe.lr_d, recipe.betas, **fused)
         losses = {"bce": partial(BCE, recipe.real_labels, recipe.fake_labels), "hinge": Hinge}
         self.loss = losses.get(recipe.loss, Relativistic)()
         self.scaler = torch.amp.GradScaler(self.device.type) if speed.dtype == torch.float16 else None
-        self.fast_nets = [fast.Fast(net, speed) for net in (self.G, self.D)]
-        self.kinds = {r1: partial(self._update, r1=r1) for r1 in (0.0, recipe.r1)}  # of steps: without and with R1
-        steady = recipe.real_labels[0] == recipe.real_labels[1] and not recipe.augment  # no noise made within a step
-        if speed.recorded and steady:
-            self.kinds = {r1: fast.Recorded(kind) for r1, kind in self.kinds.items()}
+        self.fast_nets = [fast.Fast(net, speed) if speed.dtype else net for net in (self.G, self.D)]
 
     def best_g(self) -> Generator:
         """-> the generator to draw with: the moving average, where the recipe has one.
@@ -204,12 +202,12 @@ class Game:
         recipe, step, team = self.recipe, self.step, self.team
         if recipe.lr_fall:
             for opt, rate in ((self.opt_g, recipe.lr_g), (self.opt_d, recipe.lr_d)):
-                opt.param_groups[0]["lr"] = self._rate(rate * min(1, recipe.lr_fall / (step + 1)) ** 0.5, opt)
+                opt.param_groups[0]["lr"] = rate * min(1, recipe.lr_fall / (step + 1)) ** 0.5
         if recipe.flip:
             pixels = preprocess.flip(pixels, generator(self.seed, FLIPS, step))
         z = torch.randn(len(pixels), recipe.z_dim, generator=generator(self.seed, NOISE, step))
         pixels, z = (team.share(whole).to(self.device, non_blocking=True) for whole in (pixels, z))
-        numbers = self.kinds[recipe.r1 if step % recipe.r1_every == 0 else 0.0](pixels, z)
+        numbers = self._update(pixels, z, recipe.r1 if step % recipe.r1_every == 0 else 0.0)
         if self.averaged:  # over the last tenth of the run, at most 1 / (1 - ema) steps
             weight = max(1 - recipe.ema, 10 / (10 + step))
             with torch.no_grad():
@@ -223,7 +221,7 @@ class Game:
         change = partial(augment, generator=shifts) if self.recipe.augment else None
         (G, D), real = self.fast_nets, preprocess.to_tensor(pixels)
         opts = self.opt_g, self.opt_d
-        return torch.stack(train_step(G, D, *opts, real, z, self.loss, r1, labels, change, self._descend))
+        return torch.stack(self.train_step(G, D, *opts, real, z, self.loss, r1, labels, change, self._descend))
 
     def _descend(self, opt, loss) -> None:
         """`descend` with what the plain one lacks: float16's scaling, and the mean over the team."""
@@ -235,12 +233,6 @@ class Game:
             self.scaler.update()
         else:
             opt.step()
-
-    def _rate(self, rate: float, opt=None):
-        """A learning rate, for a recorded step as a tensor that stays in its place."""
-        if not self.captured:
-            return rate
-        return opt.param_groups[0]["lr"].fill_(rate) if opt else torch.tensor(rate, device=self.device)
 
     def told(self, numbers: list):
         """What `advance` gave for the last few steps -> their rows of the history, one by one.
@@ -337,7 +329,7 @@ def sample(G, count: int = 64, *seed: int) -> torch.Tensor:
 
 def train(
     recipe, faces, run, *, steps=None, epochs=None, minutes=None, seed=0, device="cpu", resume=False, from_run=None,
-    watch=None, workers=0, copy_to=None, speed=None, team=None,
+    watch=None, workers=0, speed=None, team=None,
 ) -> Game:  # fmt: skip
     """Play the game on a `Prepared` set (or any dataset of uint8 batches) until `steps`, `epochs` or `minutes` in all.
 
@@ -345,8 +337,6 @@ def train(
     and at the end G.pth and D.pth. `resume` goes on from the newest checkpoint; `from_run` begins a new run with the
     networks of a finished one (on another set of faces, say). Stop (the notebook's square, Ctrl-C) ends after the step
     at hand and saves. `watch(game, history)` is called when the history grows, lastly with `done=True`.
-    `copy_to` is a folder in a second place (on Drive, say): it gets a verified copy every ten minutes and at the end,
-    and `resume` begins there if the run's own folder is gone or behind.
     `speed` and `team` are those of `Game`; of a team, each process calls `train`, and the first one writes.
     Raises FileExistsError if the run exists and `resume` is not asked for.
     """
@@ -356,19 +346,17 @@ def train(
         raise ValueError(f"minutes is {minutes}: it must be above 0")
     if recipe.held_out:
         faces = Subset(faces, preprocess.split(len(faces), recipe.held_out)[0])
-    game = Game(recipe, seed, device, speed, team)
+    game = Game(recipe, seed, device, speed=speed, team=team)
     team = game.team
     with team.one_first():
         if resume:
-            if copy_to and not team.rank:
-                checkpoints.bring_back(copy_to, run)
             state = checkpoints.newest(run)
             if state.get("pictures") != len(faces):
                 begun = f"{run} was begun with {state.get('pictures')} pictures, not {len(faces)}"
                 raise checkpoints.CheckpointError(f"{begun}: resume with the same data")
             game.restore(state)
         elif not team.rank:
-            refuse_old_run(run, copy_to)
+            refuse_old_run(run)
         if from_run:
             game.begin_from(from_run)
     faces = fast.resident(faces, game.device)
@@ -381,7 +369,7 @@ def train(
         total, done, unit = steps, lambda: game.step, "step"
     else:
         total, done, unit = 60 * minutes, lambda: game.seconds, "s"
-    folder = _Elsewhere() if team.rank else RunFolder(run, game, len(faces), copy_to)
+    folder = _Elsewhere() if team.rank else RunFolder(run, game, len(faces))
     bar = tqdm(total=total, initial=round(done()), unit=unit, desc=Path(run).name, mininterval=1, disable=team.rank > 0)
     start, fresh = time.perf_counter() - game.seconds, []
 
@@ -440,11 +428,11 @@ class _Elsewhere:
 class RunFolder:
     """The folder of a run: what is kept of a game, and where. Rows of steps that were lost are cut off its history."""
 
-    def __init__(self, path, game: Game, pictures: int, copy_to=None):
-        self.path, self.game, self.pictures, self.copy_to = Path(path), game, pictures, copy_to
+    def __init__(self, path, game: Game, pictures: int):
+        self.path, self.game, self.pictures = Path(path), game, pictures
         self.file = self.path / "history.jsonl"
         self.history, self.saved_step = self._kept_history(), game.step
-        self.saved_at = self.copied_at = game.seconds
+        self.saved_at = game.seconds
         recipe = json.dumps(recipes.to_json(game.recipe), indent=1)
         checkpoints.write_whole(self.path / "recipe.json", recipe.encode())
         checkpoints.write_whole(self.file, "".join(json.dumps(row) + "\n" for row in self.history).encode())
@@ -484,17 +472,6 @@ class RunFolder:
         checkpoints.save(state | {"pictures": self.pictures}, checkpoints.at_step(self.path, game.step))
         checkpoints.prune(self.path)
         self.saved_at, self.saved_step = game.seconds, game.step
-        if game.seconds - self.copied_at > 600:
-            self.copy()
-
-    def copy(self) -> None:
-        """The run -> its second place, if it has one. What goes wrong there is told, and training goes on."""
-        if self.copy_to:
-            try:
-                checkpoints.copy(self.path, self.copy_to)
-            except (OSError, checkpoints.CheckpointError) as error:
-                warnings.warn(f"no copy in {self.copy_to} this time: {error}", stacklevel=2)
-            self.copied_at = self.game.seconds
 
     def finish(self) -> None:
         """The last state, and both networks as files of their own: G.pth (the one to draw with) and D.pth."""
@@ -502,7 +479,6 @@ class RunFolder:
             self.save()
         checkpoints.save(self.game.best_g().state_dict(), self.path / "G.pth")
         checkpoints.save(self.game.D.state_dict(), self.path / "D.pth")
-        self.copy()
 
 
 def _finite(part) -> bool:
@@ -544,13 +520,11 @@ def stop_asked():
             signal.signal(number, handler)
 
 
-def refuse_old_run(run, copy_to=None) -> None:
-    """Raises FileExistsError if the run's folder, or that of its copy, holds a run: a new one would overwrite it."""
-    for folder in filter(None, (run, copy_to)):
-        if checkpoints.saved(folder):
-            raise FileExistsError(
-                f"{folder} holds a run already: go on with it (--resume, resume=True) or choose another name"
-            )
+def refuse_old_run(run) -> None:
+    """Raises FileExistsError if the folder holds a run: a new one would overwrite it."""
+    if checkpoints.saved(run):
+        cure = "go on with it (--resume, resume=True) or choose another name"
+        raise FileExistsError(f"{run} holds a run already: {cure}")
 
 
 def new_run(folder, name: str) -> Path:

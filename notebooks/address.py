@@ -20,36 +20,21 @@ SITES = {  # a badge each; both sites open pages from GitHub, at a tag
 LINK = re.compile(rf"({'|'.join(map(re.escape, SITES.values()))})[\w.-]+/[\w.-]+/blob/[^/\s)]+/")
 HIDDEN = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["bootstrap"]}  # folded, on Colab and here
 BOOTSTRAP = """\
-# @title On Colab and Kaggle this cell fetches the package; elsewhere it does nothing.
-def fetch_package(project):
-    import os
-    import subprocess
-    import sys
-    from importlib.util import find_spec
-    from pathlib import Path
-
-    wanted, away = ["animegan_helpers"], {"KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG"} & set(os.environ)
-    if away:
-        wanted += ["lightning_utilities", "torchmetrics"]
-        inputs = Path("/kaggle/input")  # a dataset that holds the project, as folders or zip, needs no internet
-        project = next(map(str, inputs.rglob("<name>*.zip")), project)
-        for found in inputs.rglob("animegan_helpers/__init__.py"):
-            sys.path.append(str(found.parents[1]))
-            os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for processes that pages start
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]  # your torch stays
-        for name in wanted:
-            if not find_spec(name):
-                subprocess.run([*pip, {"animegan_helpers": project}.get(name, name)])
-    if missing := [name for name in wanted if not find_spec(name)]:
-        print(f"{', '.join(missing)} can't be imported. On Kaggle: turn the internet on (Settings), or add a dataset"
-              " that holds this project. Elsewhere: pip install -r requirements.txt. Then run this cell again.")
-    if away and "animegan_helpers" not in missing:
+# @title Colab and Kaggle only: fetch the package
+import os, subprocess, sys
+from pathlib import Path
+if {"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"} & set(os.environ):
+    inputs = Path("/kaggle/input")  # without internet: add this project there as a dataset
+    sys.path += [str(init.parents[1]) for init in inputs.rglob("animegan_helpers/__init__.py")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for processes started from a page
+    try:
         from animegan_helpers import device
-
-        print(device.keep_runs())
-
-
-fetch_package("git+<repository>@<tag>")"""
+    except ModuleNotFoundError:  # if pip fails on Kaggle: turn the internet on under Settings
+        source = next(inputs.rglob("<name>*.zip"), "git+<repository>@<tag>")
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+        subprocess.run([*pip, str(source)], check=True)
+        from animegan_helpers import device
+    print(device.keep_runs())"""
 
 
 def address() -> tuple[str, str]:

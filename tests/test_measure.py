@@ -1,9 +1,7 @@
 """Numbers with known answers: distances, coverage, copies; a judge that learns; and clear words when it can't work."""
 
 import math
-import sys
 from types import SimpleNamespace
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -115,48 +113,38 @@ def test_too_few_faces_are_told():
         measure.kid(noise(600, 8), noise(499, 8))
 
 
-@pytest.mark.parametrize("number", [measure.fid, lambda real, fake: measure.kid(real, fake, size=50)])
-def test_a_lack_of_torchmetrics_is_told(number, monkeypatch):
-    for name in ("fid", "kid"):
-        monkeypatch.setitem(sys.modules, f"torchmetrics.image.{name}", None)
-    with pytest.raises(ImportError, match="pip install torchmetrics"):
-        number(noise(100, 8), noise(100, 8))
+class Known(nn.Identity):
+    """torchmetrics' network in a test: the features are known already."""
 
-
-class StandIn(nn.Module):
-    """Asked as Inception is: (N, 3, H, W) bytes -> (N, 2048)."""
-
-    def __init__(self, name, layers):
+    def __init__(self, count):
         super().__init__()
-        assert (name, layers) == ("inception-v3-compat", ["2048"])
-
-    def forward(self, pictures):
-        assert pictures.dtype == torch.uint8 and pictures.shape[1:] == (3, 64, 64)
-        return pictures.flatten(1)[:, :2048].float()
+        self.num_features = count
 
 
-def test_inception_is_asked_in_bytes(monkeypatch, prepared):
-    monkeypatch.setattr(measure, "_torchmetrics", lambda name: SimpleNamespace(NoTrainInceptionV3=StandIn))
-    seen = measure.features(measure.Inception(), prepared)
-    first = torch.tensor(prepared.array[0]).permute(2, 0, 1).flatten()[:2048].float()
-    assert seen.shape == (COUNT, 2048) and torch.equal(seen[0], first)
+def torchmetrics_of(metric, real, fake):
+    metric.update(real.double(), real=True)
+    metric.update(fake.double(), real=False)
+    return metric.compute()
 
 
-@pytest.mark.parametrize(
-    "fault, error, words",
-    [
-        (URLError("no route"), ConnectionError, "can't be fetched.*no route.*sliced_wasserstein"),
-        (TimeoutError("slow"), ConnectionError, "can't be fetched"),
-        (ModuleNotFoundError("no torch-fidelity."), ImportError, "torch-fidelity: pip install"),
-    ],
-)
-def test_what_inception_lacks_is_told(fault, error, words, monkeypatch):
-    def fail(*arguments):
-        raise fault
+@pytest.mark.parametrize("seed", range(3))
+def test_fid_is_that_of_torchmetrics(seed):
+    fid = pytest.importorskip("torchmetrics.image.fid").FrechetInceptionDistance(Known(8))
+    real, fake = noise(300, 8, seed=seed), noise(200, 8, seed=seed + 10) * 1.5 + 0.3
+    assert measure.fid(real, fake) == pytest.approx(torchmetrics_of(fid, real, fake).item(), rel=1e-4)
 
-    monkeypatch.setattr(measure, "_torchmetrics", lambda name: SimpleNamespace(NoTrainInceptionV3=fail))
-    with pytest.raises(error, match=words):
-        measure.Inception()
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
+@pytest.mark.parametrize("seed", range(3))
+def test_kid_is_that_of_torchmetrics(seed):
+    real, fake = noise(200, 8, seed=seed), noise(200, 8, seed=seed + 10) * 1.5 + 0.3
+    Kernel = pytest.importorskip("torchmetrics.image.kid").KernelInceptionDistance
+    whole, _ = torchmetrics_of(Kernel(Known(8), subsets=1, subset_size=200), real, fake)
+    assert measure.kid(real, fake, subsets=1, size=200)[0] == pytest.approx(whole.item(), rel=1e-4)
+    torch.manual_seed(seed)
+    mean, deviation = torchmetrics_of(Kernel(Known(8), subsets=400, subset_size=50), real, fake)
+    ours = measure.kid(real, fake, subsets=400, size=50)  # other subsets, so only about the same
+    assert ours == pytest.approx((mean.item(), deviation.item()), rel=0.15)
 
 
 # ---- the judge ----

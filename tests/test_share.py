@@ -1,4 +1,4 @@
-"""share: a generator becomes weights with a card, an ONNX file, and a web page that Chromium opens from disk."""
+"""share: a generator becomes weights with a card, and a web page that Chromium opens from disk."""
 
 import base64
 import json
@@ -143,47 +143,6 @@ def test_what_is_no_shared_generator_is_refused_by_name_and_runs_nothing(toy, tm
     assert not (tmp_path / "attacked").exists()
 
 
-# ---- ONNX ----
-
-
-def test_onnxruntime_paints_what_torch_paints(G, tmp_path):
-    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    file = share.onnx(G)
-    onnx.checker.check_model(onnx.load_from_string(file), full_check=True)
-    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    for count in (1, 5):
-        z = training.codes(count, G.z_dim, 9)
-        (faces,) = session.run(["faces"], {"codes": z.numpy()})
-        assert faces.shape == training.paint(G, z).shape
-        assert np.abs(faces - training.paint(G, z).numpy()).max() < 1e-4
-
-
-def test_an_onnx_file_that_paints_other_faces_is_not_written(toy, tmp_path, monkeypatch):
-    pytest.importorskip("onnxruntime")
-    real = share.fold
-
-    def wrong(conv, norm):
-        folded = real(conv, norm)
-        folded.bias.data += 0.01
-        return folded
-
-    monkeypatch.setattr(share, "fold", wrong)
-    with pytest.raises(ArithmeticError, match="generator.onnx.*differ from torch's by 0.0"):
-        share.write(tmp_path / "out", *toy[:1], directions=toy[1])
-    assert not (tmp_path / "out").exists()
-
-
-def test_without_onnx_all_else_is_written_and_one_line_says_how_to_get_it(toy, tmp_path, monkeypatch):
-    G, directions = toy
-    (tmp_path / "README.md").write_text(share.MARK)
-    (tmp_path / "generator.onnx").write_text("another generator's")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as where it is not installed
-    told = share.write(tmp_path, G, directions=directions)
-    assert "pip install onnx onnxruntime" in told["generator.onnx"] and "\n" not in told["generator.onnx"]
-    assert {path.name for path in tmp_path.iterdir()} == set(share.FILES) - {"generator.onnx"}
-    assert "onnx" not in (tmp_path / "README.md").read_text()
-
-
 # ---- the folder and its card ----
 
 
@@ -191,6 +150,10 @@ def test_without_onnx_all_else_is_written_and_one_line_says_how_to_get_it(toy, t
 def folder(toy, tmp_path):
     share.write(tmp_path / "out", toy[0], directions=toy[1])
     return tmp_path / "out"
+
+
+def test_all_files_that_are_promised_are_written_and_no_others(folder):
+    assert {path.name for path in folder.iterdir()} == set(share.FILES)
 
 
 def test_the_card_tells_data_recipe_numbers_and_shows_samples(toy, tmp_path):

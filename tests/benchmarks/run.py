@@ -201,27 +201,36 @@ def ladder(recipe, faces, where, seconds: float) -> list[dict]:
         str(half).removeprefix("torch."): fast.Speed(half),
     }
     if where.type == "cuda":
-        told = {"compiled": True, "fetch": 50}
-        rungs["compiled, numbers fetched every 50 steps"] = fast.Speed(half, **told)
-        if fast.best(where).recorded:
-            rungs["recorded as a CUDA graph"] = fast.Speed(half, recorded=True, **told)
-        rungs["the set on the GPU"] = fast.best(where)
+        rungs["numbers fetched every 50 steps, the set on the GPU"] = fast.best(where)
     done = []
     for name, speed in rungs.items():
         loop = Ours(recipe, where, speed) if speed else Plain(recipe, where)
         play = loop.play if speed else lambda pixels, step=loop.play: step(preprocess.to_tensor(pixels))
-        some = fast.resident(faces, where) if name == "the set on the GPU" else faces
-        warm_up = 24 if where.type == "cuda" else 1  # three of each kind of step before it is recorded
+        some = fast.resident(faces, where) if name.endswith("the set on the GPU") else faces
+        warm_up = 24 if where.type == "cuda" else 1
         rate = recipe.batch * pace(play, iter(preprocess.batches(some, recipe.batch)), seconds, warm_up)
         done.append({"rung": name, "pictures/s": round(rate, 1)})
     return done
 
 
+def compiled_step():
+    """-> `training.train_step` with both networks called through `torch.compile`, for recipes without R1."""
+    nets = {}
+
+    def step(G, D, *rest, **options):
+        if not nets:
+            nets.update(G=torch.compile(G), D=torch.compile(D))
+        return training.train_step(nets["G"], nets["D"], *rest, **options)
+
+    return step
+
+
 def compiling(recipe, faces, where, seconds: float) -> dict:
     """-> seconds until the first step is done, and steps a second: as it is, and with `torch.compile`."""
     told = {"width": recipe.width, "batch": recipe.batch}
-    for name, speed in (("plain", fast.Speed()), ("compiled", fast.Speed(compiled=True))):
-        loop, batches = Ours(recipe, where, speed), iter(preprocess.batches(faces, recipe.batch))
+    for name, train_step in (("plain", training.train_step), ("compiled", compiled_step())):
+        loop, batches = Ours(recipe, where, fast.Speed()), iter(preprocess.batches(faces, recipe.batch))
+        loop.game.train_step = train_step
         start = time.perf_counter()
         loop.play(next(batches))
         wait()

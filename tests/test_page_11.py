@@ -1,0 +1,75 @@
+"""Page 11's ONNX cell: its file is valid, and ONNX Runtime generates from it what PyTorch generates."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from animegan_helpers import share, training
+from animegan_helpers.generator import Generator
+
+PAGE = Path(__file__).parent.parent / "notebooks" / "11_share_it.ipynb"
+
+
+def onnx_cell() -> str:
+    """The source of the one cell that exports."""
+    cells = json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    (source,) = [text for text in code if "torch.onnx.export(" in text]
+    return source
+
+
+@torch.random.fork_rng(devices=[])
+def tiny(activation: str) -> Generator:
+    """A generator of 16x16 images whose batch norm has seen batches: a fresh one generates uniform gray."""
+    torch.manual_seed(0)
+    G = Generator(width=2, z_dim=4, size=16, activation=activation, start="he")
+    for norm in G.net:
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.bias, 0, 0.5)
+    for _ in range(30):
+        G(training.codes(64, G.z_dim, 1))
+    return G.eval()
+
+
+def run_cell(G: Generator, out: Path) -> None:
+    """Run the cell with the names that the page has defined above it."""
+    names = {"G": G, "out": out, "z64": training.codes(64, G.z_dim, 13)}
+    names |= {"np": np, "torch": torch, "nn": nn, "share": share, "training": training}
+    exec(onnx_cell(), names)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_the_file_is_valid_and_generates_the_same_faces_for_any_batch_size(activation, tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    G = tiny(activation)
+    run_cell(G, tmp_path)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1:] == ["(64, 3, 16, 16) within 1e-4 of PyTorch: True"]
+
+    file = tmp_path / "generator.onnx"
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]  # the weights are in it
+    onnx.checker.check_model(str(file), full_check=True)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        z = training.codes(count, G.z_dim, 9)
+        expected = training.paint(G, z).numpy()
+        (faces,) = session.run(["faces"], {"z": z.numpy()})
+        assert expected.std() > 0.1
+        assert faces.shape == expected.shape == (count, 3, 16, 16)
+        assert np.abs(faces - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime", "onnxscript"])
+def test_where_a_package_is_missing_the_cell_says_how_to_install_it(missing, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)  # what an import sees where it is not installed
+    run_cell(tiny("relu"), tmp_path)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "%pip install onnxscript onnxruntime" in line
+    assert list(tmp_path.iterdir()) == []
