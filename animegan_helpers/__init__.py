@@ -1,3 +1,3 @@
-"""What the notebooks build, kept for the next one. Importing this does nothing else."""
+"""What the notebooks build, kept for the next one. Importing this package does nothing else."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,6 +1,5 @@
-"""The machine becomes a device, sizes that suit it, and seeds. Used from page 00 on."""
+"""The machine becomes a device, network sizes that suit it, and folders. Used from page 00 on."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -10,12 +9,13 @@ from pathlib import Path
 
 import torch
 
-KAGGLE_OUTPUT, COLAB = Path("/kaggle/working"), Path("/content")  # where a session there may write
+KAGGLE_OUTPUT = Path("/kaggle/working")  # the folder that a Kaggle session may write to
+COLAB = Path("/content")  # the same on Colab
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine is, and the sizes that suit it: `width` channels, `batch` pictures."""
+    """What this machine is, and the sizes that suit it: `width` channels, `batch` images."""
 
     device: torch.device
     name: str
@@ -23,81 +23,103 @@ class Machine:
     batch: int
 
     def __str__(self):
-        return f"{self.name}: networks of width {self.width}, batches of {self.batch} pictures ({where()})"
+        sizes = f"networks of width {self.width}, batches of {self.batch} images"
+        return f"{self.name}: {sizes} ({where()})"
 
 
 def pick() -> Machine:
     """Look at the machine: CUDA first, then Apple's MPS, then the CPU."""
     if torch.cuda.is_available():
         return Machine(torch.device("cuda"), torch.cuda.get_device_name(), width=64, batch=128)
-    if torch.backends.mps.is_available():  # fp32 only: half precision on MPS is not worth its surprises here
-        return Machine(torch.device("mps"), f"Apple GPU ({platform.processor()})", width=32, batch=64)
-    return Machine(torch.device("cpu"), f"CPU with {torch.get_num_threads()} threads", width=16, batch=32)
+    if torch.backends.mps.is_available():
+        name = f"Apple GPU ({platform.processor()})"
+        return Machine(torch.device("mps"), name, width=32, batch=64)
+    name = f"CPU with {torch.get_num_threads()} threads"
+    return Machine(torch.device("cpu"), name, width=16, batch=32)
 
 
-def matrix_rate(device="cpu", dtype=torch.float32, size: int = 1024) -> float:
-    """-> how fast this machine multiplies square matrices, in GFLOP/s: the best of five short tries."""
-    a, best, times = torch.rand(size, size, device=device).to(dtype), 0.0, max(1, 8 * 1024**3 // size**3)
+def matrix_rate(
+    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, size: int = 1024
+) -> float:
+    """-> how fast this machine multiplies square matrices, in GFLOP/s: the best of five tries."""
+    matrix = torch.rand(size, size, device=device).to(dtype)
+    operations = 2 * size**3  # of one product
+    repeats = max(1, 8 * 1024**3 // size**3)
+    best = 0.0
     for _ in range(5):
         start = time.perf_counter()
-        for _ in range(times):
-            last = a @ a
-        last[0, 0].item()  # a GPU has finished only when it is asked for a number
-        best = max(best, times * 2 * size**3 / (time.perf_counter() - start) / 1e9)
+        for _ in range(repeats):
+            product = matrix @ matrix
+        product[0, 0].item()  # waits until a GPU has finished
+        seconds = time.perf_counter() - start
+        best = max(best, repeats * operations / seconds / 1e9)
     return best
 
 
 def where() -> str:
-    """-> "kaggle", "colab" or "here". Kaggle first: its images are built from Colab's and carry Colab's marks."""
-    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
+    """-> "kaggle", "colab" or "here"."""
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):  # first: Kaggle's images also set Colab's variable
         return "kaggle"
-    return "colab" if os.environ.get("COLAB_RELEASE_TAG") else "here"
+    if os.environ.get("COLAB_RELEASE_TAG"):
+        return "colab"
+    return "here"
 
 
 def data_folder() -> Path:
-    """-> the project's `data/`, also when a notebook runs in `notebooks/`; elsewhere `data/` in the current folder.
+    """-> the project's `data/`, also for a notebook that runs in `notebooks/`.
 
-    On Kaggle always under /kaggle/working, which can be written to and is kept as the notebook's output; on Colab,
-    outside of a clone, under /content.
+    Outside of the project: `data/` in the current folder, on Colab under /content. On Kaggle it is
+    always under /kaggle/working, which is writable and kept as the notebook's output.
     """
-    here = Path.cwd()
-    if where() == "kaggle":  # before the project is looked for: attached as a dataset it can only be read
+    if where() == "kaggle":  # a project attached as a dataset is read-only, so don't look for it
         return KAGGLE_OUTPUT / "data"
-    for folder in (here, *here.parents):
+    current = Path.cwd()
+    for folder in (current, *current.parents):
         if (folder / "notebooks").is_dir() and (folder / "animegan_helpers").is_dir():
             return folder / "data"
-    return (COLAB if where() == "colab" else here) / "data"
+    if where() == "colab":
+        return COLAB / "data"
+    return current / "data"
 
 
 def keep_runs() -> str:
-    """On Colab, make `data/runs` a link into Drive, so that runs outlive the session. -> where they are kept, in words.
+    """On Colab, make `data/runs` a link to Google Drive, so that runs outlive the session.
 
-    Runs made before Drive was mounted move there, but for those whose name is taken there.
+    Runs made before Drive was mounted are moved there, unless their name is taken there.
+    -> a sentence that says where runs are kept.
     """
-    drive, runs = COLAB / "drive/MyDrive", data_folder() / "runs"
+    runs = data_folder() / "runs"
     if where() == "kaggle":
-        return f"Runs are kept in {runs}, in this notebook's output. To keep that: Save Version, or Persistence on."
-    kept = drive / "animegan/runs"
-    if runs.is_symlink():  # of an earlier time, maybe to a Drive that is gone
+        return (
+            f"Runs are kept in {runs}, in this notebook's output."
+            " To keep that: Save Version, or Persistence on."
+        )
+    drive = COLAB / "drive/MyDrive"
+    if runs.is_symlink():  # from an earlier call, perhaps to a Drive that is gone
         runs.unlink()
     if not drive.is_dir():
         return (
-            f"Runs are kept in {runs} and end with this session. To keep them, mount Drive (from google.colab import"
-            f" drive; drive.mount('{drive.parent}')), then run this cell again."
+            f"Runs are kept in {runs} and end with this session. To keep them, mount Drive"
+            f" (from google.colab import drive; drive.mount('{drive.parent}')),"
+            " then run this cell again."
         )
-    kept.mkdir(parents=True, exist_ok=True)
-    runs.mkdir(parents=True, exist_ok=True)
-    for run in sorted(runs.iterdir()):
-        if not (kept / run.name).exists():
-            shutil.move(run, kept / run.name)
-    if left := sorted(run.name for run in runs.iterdir()):
-        return f"Not on Drive: {', '.join(left)}. {kept} has runs of that name; rename yours, then run this cell again."
+    kept = drive / "animegan/runs"
+    left = _move_runs(runs, kept)
+    if left:
+        return (
+            f"Not on Drive: {', '.join(left)}. {kept} has runs with these names:"
+            " rename yours, then run this cell again."
+        )
     runs.rmdir()
     runs.symlink_to(kept, target_is_directory=True)
     return f"Runs are kept on Drive, in {kept}."
 
 
-def generator(*seed: int) -> torch.Generator:
-    """Whole numbers, (seed, step) say -> a CPU generator of their own, unlike that of any other numbers."""
-    digest = hashlib.sha256(repr(seed).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+def _move_runs(source, target) -> list[str]:
+    """Move the runs of one folder into another; -> the names that are taken there."""
+    source.mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
+    for run in sorted(source.iterdir()):
+        if not (target / run.name).exists():
+            shutil.move(run, target / run.name)
+    return sorted(run.name for run in source.iterdir())

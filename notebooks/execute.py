@@ -1,7 +1,7 @@
-"""Run notebooks top to bottom in a clean kernel and keep their outputs: python notebooks/execute.py [05 03 ...]
+"""Run pages in a clean kernel and keep their outputs: python notebooks/execute.py [05 03 A ...]
 
-The seconds each one took are kept in recorded/minutes.json, with the machine's speed at that time: page 00 tells from
-them what a learner's machine will take. So run all of them with nothing else running.
+Each page's seconds are kept in recorded/minutes.json with the machine's speed at that time. Page 00
+estimates from them how long another machine takes, so nothing else should run meanwhile.
 """
 
 import json
@@ -12,22 +12,23 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from pages import PAGES, page_id
 
 from animegan_helpers import device, plotting
 
-HERE = Path(__file__).parent
 MINUTES = plotting.RECORDED / "minutes.json"
-CLOCK = {"09": 6 * 12 + 15}  # seconds that a page trains by the clock: no machine is done sooner
+CLOCK = {"09": 6 * 12 + 15}  # seconds of training by the clock, which no machine can shorten
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def settle(text: str) -> str:
-    """What a terminal shows of a stream in which carriage returns rewrite lines (progress bars)."""
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+def without_progress(text: str) -> str:
+    """Printed text -> what a terminal finally shows of it: progress bars rewrite their line."""
+    lines = text.split("\n")
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
 
 
-def tidy(notebook) -> None:
-    """Keep what readers see: no widgets (a picture stands beside each), no timestamps, no intermediate progress."""
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Keep what readers see: no widgets (an image stands beside each), timestamps or progress."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -36,28 +37,53 @@ def tidy(notebook) -> None:
         cell.id = f"cell-{i:03d}"
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if WIDGET not in one.get("data", {})]
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream":
-                output.text = settle(output.text)
+            cell.outputs = [output for output in cell.outputs if not is_widget(output)]
+            for output in cell.outputs:
+                if output.output_type == "stream":
+                    output.text = without_progress(output.text)
 
 
-def main(names: list[str]) -> None:
-    for path in sorted(HERE.glob("[0-9][0-9]_*.ipynb")):
-        if names and path.name[:2] not in names:
+def is_widget(output: nbformat.NotebookNode) -> bool:
+    """Whether an output of a cell is a widget."""
+    return WIDGET in output.get("data", {})
+
+
+def execute(path: Path) -> float:
+    """Run a page from top to bottom and write it with its outputs; -> the seconds it took."""
+    notebook = nbformat.read(path, as_version=4)
+    folder = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(notebook, timeout=600, resources=folder, coalesce_streams=True)
+    start = time.perf_counter()
+    client.execute()
+    seconds = time.perf_counter() - start
+    tidy(notebook)
+    nbformat.write(notebook, path)
+    return seconds
+
+
+def record_seconds(path: Path, seconds: float) -> None:
+    """Keep in minutes.json how long a page took, and on which machine."""
+    recorded = {}
+    if MINUTES.exists():
+        recorded = json.loads(MINUTES.read_text(encoding="utf-8"))
+    recorded[page_id(path)] = {
+        "seconds": round(seconds),
+        "by the clock": CLOCK.get(page_id(path), 0),
+        "gflops": round(device.matrix_rate(), 1),
+        "on": str(device.pick()),
+        "date": str(date.today()),
+    }
+    text = json.dumps(recorded, indent=1, sort_keys=True) + "\n"
+    MINUTES.write_text(text, encoding="utf-8")
+
+
+def main(ids: list[str]) -> None:
+    """Run the pages with these ids; none stands for all."""
+    for path in PAGES:
+        if ids and page_id(path) not in ids:
             continue
-        notebook, start = nbformat.read(path, as_version=4), time.perf_counter()
-        NotebookClient(
-            notebook, timeout=600, resources={"metadata": {"path": str(HERE)}}, coalesce_streams=True
-        ).execute()
-        tidy(notebook)
-        nbformat.write(notebook, path)
-        seconds = time.perf_counter() - start
-        told = json.loads(MINUTES.read_text(encoding="utf-8")) if MINUTES.exists() else {}
-        rate, machine = round(device.matrix_rate(), 1), str(device.pick())
-        told[path.name[:2]] = {"seconds": round(seconds), "by the clock": CLOCK.get(path.name[:2], 0), "gflops": rate,
-                               "on": machine, "date": str(date.today())}  # fmt: skip
-        MINUTES.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        seconds = execute(path)
+        record_seconds(path, seconds)
         print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 2**20:.2f} MB")
 
 

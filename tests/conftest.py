@@ -1,54 +1,82 @@
-"""What the tests share: small sets of faces made here, and no network."""
+"""What the tests share: small sets of faces made here, damaged images, and no network."""
 
+import io
+import itertools
 import json
 import os
 import shutil
 import socket
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from animegan_helpers import drawn, preprocess
+from animegan_helpers import drawn
+from animegan_helpers.dataset import Faces
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "", None)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--thorough", action="store_true", help="inject faults as often as the README's table says it was")
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="inject faults as often as the README's table says it was",
+    )
 
 
 @pytest.fixture
 def often(request):
-    """-> a function that chooses how often a fault is injected: `often(30, 200)` is 200 with --thorough, else 30."""
-    return lambda usual, thorough: thorough if request.config.getoption("--thorough") else usual
+    """-> a function that chooses how often a fault is injected.
+
+    `often(30, 200)` is 200 with --thorough, else 30.
+    """
+    is_thorough = request.config.getoption("--thorough")
+    return lambda usual, thorough: thorough if is_thorough else usual
 
 
 def flat(state, path=""):
     """A nested state -> its leaves by path, tensors as bytes: equal only if all bits are."""
     if isinstance(state, torch.Tensor):
         return {path: (str(state.dtype), tuple(state.shape), state.numpy().tobytes())}
-    if isinstance(state, (dict, list, tuple)):
-        pairs = state.items() if isinstance(state, dict) else enumerate(state)
-        return {key: leaf for name, part in pairs for key, leaf in flat(part, f"{path}/{name}").items()}
-    return {path: state}
+    if isinstance(state, dict):
+        pairs = state.items()
+    elif isinstance(state, (list, tuple)):
+        pairs = enumerate(state)
+    else:
+        return {path: state}
+    leaves = {}
+    for name, part in pairs:
+        leaves |= flat(part, f"{path}/{name}")
+    return leaves
+
+
+# ---- no network, no data but the tests' own ----
 
 
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
-    """Only this machine can be reached; notebooks' kernels talk to us through loopback, so that stays open."""
+    """Only this machine can be reached. Notebook kernels use loopback, so that stays open."""
 
     def guarded(function, host_of):
         def call(*arguments, **named):
             host = host_of(*arguments)
             if host not in LOOPBACK:
-                raise PermissionError(f"tests must not reach the network, but {host} was asked for")
+                raise PermissionError(f"tests must not reach the network, but asked for {host}")
             return function(*arguments, **named)
 
         return call
 
     def peer(sock, address):
-        return address[0] if sock.family in (socket.AF_INET, socket.AF_INET6) else "localhost"
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            return address[0]
+        return "localhost"
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "connect_ex"):
@@ -59,7 +87,7 @@ def no_network():
 
 @pytest.fixture(autouse=True)
 def no_set_named(monkeypatch):
-    """What the developer's shell names as data plays no part."""
+    """The data set that the developer's shell names is ignored."""
     monkeypatch.delenv("ANIMEGAN_DATA", raising=False)
 
 
@@ -70,39 +98,175 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+# ---- sets of faces ----
+
+
 @pytest.fixture(scope="session")
 def drawn_folder(tmp_path_factory):
-    """A folder of twelve drawn faces. To be read only."""
+    """A folder of twelve synthetic faces. Read-only."""
     return drawn.write(tmp_path_factory.mktemp("faces") / "drawn", count=12, workers=1)
 
 
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory):
-    """A prepared set of 16 random pictures of 16x16. To be read only."""
-    folder, size, count = tmp_path_factory.mktemp("prepared"), 16, 16
-    np.save(folder / "faces.npy", np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
+    """A prepared set of 16 random images of 16x16. Read-only."""
+    folder = tmp_path_factory.mktemp("prepared")
+    count = 16
+    size = 16
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+    np.save(folder / "faces.npy", pixels)
     (folder / "names.txt").write_text("\n".join(f"{i}.png" for i in range(count)))
-    report = {"source": "noise", "fingerprint": "none", "size": size, "found": count, "unique": count}
+    report = {
+        "source": "noise",
+        "fingerprint": "none",
+        "size": size,
+        "found": count,
+        "unique": count,
+    }
     (folder / "report.json").write_text(json.dumps(report))
-    return preprocess.Prepared(folder)
+    return Faces(folder)
 
 
-def missing(what):
-    told = f"{what}: the browser's tests need it (apt-get install chromium; pip install playwright)"
-    (pytest.fail if os.environ.get("ANIMEGAN_NEEDS_BROWSER") else pytest.skip)(told)
+# ---- images and files ----
+
+
+def noise_image(seed=0, size=16):
+    """-> a Pillow image of random pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def encoded(image, file_format="PNG"):
+    """-> the bytes of an image file."""
+    file = io.BytesIO()
+    image.save(file, file_format)
+    return file.getvalue()
+
+
+def write_zip(path, entries):
+    """Entries, name: content, become a zip. A name such as "a.png -> target" becomes a link."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, content in entries.items():
+            name, arrow, _ = entry.partition(" -> ")
+            info = zipfile.ZipInfo(name)
+            if arrow:
+                info.create_system = 3  # Unix
+                info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(info, content)
+    return path
+
+
+def files_in(folder):
+    """-> the names of all files in a folder and below, sorted."""
+    paths = [path for path in folder.rglob("*") if not path.is_dir()]
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def png_of_chunks(*chunks):
+    """Chunks, each a type of four letters and its data -> the bytes of a PNG."""
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for chunk in chunks:
+        parts.append(struct.pack(">I", len(chunk) - 4))
+        parts.append(chunk)
+        parts.append(struct.pack(">I", zlib.crc32(chunk)))
+    return b"".join(parts)
+
+
+def png_that_claims(width, height):
+    """-> a PNG of a few bytes that claims to be of this size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return png_of_chunks(header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND")
+
+
+# ---- damaged images: each function writes one that is unlike that of any other number ----
+
+
+def write_empty(path, number):
+    path.write_bytes(b"")
+
+
+def write_html(path, number):
+    path.write_text(f"<!DOCTYPE html><title>404</title>{number}")
+
+
+def write_cut(path, number):
+    path.write_bytes(encoded(noise_image(number, 64), "JPEG")[:-400])
+
+
+def write_text(path, number):
+    path.write_text(f"I am text, {number}")
+
+
+def write_bomb(path, number):
+    path.write_bytes(png_that_claims(10_000 * (1 + number % 2), 12_000 + number))
+
+
+def write_broken_link(path, number):
+    if number % 2:
+        path.symlink_to(path.name)
+    else:
+        path.symlink_to("nowhere.jpg")
+
+
+def write_cmyk(path, number):
+    noise_image(number).convert("CMYK").save(path)
+
+
+def write_16_bit_gray(path, number):
+    Image.fromarray(np.full((16, 16), number, np.uint16)).save(path, "PNG")
+
+
+UNREADABLE = {  # kind -> part of the reason, and how to write one
+    "empty": ("not an image", write_empty),
+    "html": ("not an image", write_html),
+    "cut": ("truncated", write_cut),
+    "text": ("not an image", write_text),
+    "bomb": ("decompression bomb", write_bomb),
+    "link": ("link to a file that does not exist", write_broken_link),
+}
+NOT_RGB = {  # kind -> mode, and how to write one
+    "cmyk": ("CMYK", write_cmyk),
+    "deep": ("I;16B", write_16_bit_gray),
+}
+
+
+def write_damaged(folder: Path, count: int) -> dict[str, str]:
+    """Put `count` unusual files into a folder, of the eight kinds in turn. -> name: kind."""
+    writers = {kind: write for kind, (_, write) in (UNREADABLE | NOT_RGB).items()}
+    kinds = {}
+    for i, kind in zip(range(count), itertools.cycle(writers)):
+        name = f"{i:03d}_{kind}.jpg"
+        writers[kind](folder / name, i)
+        kinds[name] = kind
+    return kinds
+
+
+# ---- a browser ----
+
+
+def missing(reason):
+    """Skip the test, or fail where a browser is required."""
+    message = (
+        f"{reason}: the browser tests need it (apt-get install chromium; pip install playwright)"
+    )
+    if os.environ.get("ANIMEGAN_NEEDS_BROWSER"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="module")  # not longer: while Playwright runs, nothing else can use asyncio
 def chromium():
     """A browser without a window."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        missing("no Chromium was found")
+    paths = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    paths = [path for path in paths if path]
+    if not paths:
+        missing("Chromium was not found")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         missing("Playwright is not installed")
+    options = ["--no-sandbox", "--disable-dev-shm-usage"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(executable_path=paths[0], args=options)
         yield browser
         browser.close()

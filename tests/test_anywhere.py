@@ -1,12 +1,12 @@
-"""Colab, Kaggle and other people's machines, simulated: what the first cell of a page does there, and what follows.
+"""Colab, Kaggle and other machines, simulated: what the first cell of a page does there.
 
-Sessions are processes that can't see the installed package, with the platform's variables, folders in place of its
-mounts, and a pip that only takes notes. Colab's and Kaggle's own front ends are not tested here.
+Sessions are processes that can't see the installed package, with the platform's variables, folders
+in place of its mounts, and a pip that only records its calls. Colab's and Kaggle's own front ends
+are not tested here.
 """
 
 import ast
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -15,19 +15,16 @@ import sys
 import zipfile
 from pathlib import Path
 
+import address
 import ipywidgets
 import nbformat
 import pytest
+from pages import PAGES, page_id
 
 import animegan_helpers
 
 PACKAGE = Path(animegan_helpers.__file__).parent
 ROOT = PACKAGE.parent
-PAGES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-
-spec = importlib.util.spec_from_file_location("address", ROOT / "notebooks" / "address.py")
-address = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(address)
 
 
 def read(path):
@@ -35,24 +32,28 @@ def read(path):
 
 
 def first_cell():
-    """The bootstrap cell as a page has it."""
+    """The source of a page's bootstrap cell."""
     return next(cell.source for cell in read(PAGES[3]).cells if address.is_bootstrap(cell))
 
 
 # ---- one address in every page
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name[:2])
-def test_badges_and_first_cell_are_those_that_the_one_address_makes(path):
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_badges_and_first_cell_are_made_from_the_one_address(path):
     notebook = read(path)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert address.is_bootstrap(code[0]) and sum(map(address.is_bootstrap, notebook.cells)) == 1
+    assert [cell for cell in notebook.cells if address.is_bootstrap(cell)] == code[:1]
     repository, tag = address.address()
     assert f'"git+{repository}@{tag}"' in code[0].source
     assert len(code[0].source.splitlines()) <= 15
-    for site in ("colab.research.google.com/github/", "kaggle.com/kernels/welcome?src=https://github.com/"):
-        there = f"{site}{repository.removeprefix('https://github.com/')}/blob/{tag}/notebooks/{path.name}"
-        assert notebook.cells[0].source.count(there) == 1
+    name = repository.removeprefix("https://github.com/")
+    for site in (
+        "colab.research.google.com/github/",
+        "kaggle.com/kernels/welcome?src=https://github.com/",
+    ):
+        link = f"{site}{name}/blob/{tag}/notebooks/{path.name}"
+        assert notebook.cells[0].source.count(link) == 1
     before = nbformat.writes(notebook)
     address.apply(notebook, path.name)
     assert nbformat.writes(notebook) == before, "run: python notebooks/address.py"
@@ -64,63 +65,75 @@ def test_the_tag_is_the_version_of_the_package():
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
-    """`address`, working on a copy of two pages and of the files that hold the address."""
-    for name in ("pyproject.toml", "README.md", *(f"notebooks/{path.name}" for path in PAGES[3:5])):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
+    """A folder with two pages and the files that hold the address; `address` works on these."""
+    (tmp_path / "notebooks").mkdir()
+    pages = [tmp_path / path.relative_to(ROOT) for path in PAGES[3:5]]
+    for path in [tmp_path / "pyproject.toml", tmp_path / "README.md", *pages]:
+        shutil.copy(ROOT / path.relative_to(tmp_path), path)
     link = f"[page 03]({address.SITES['Colab']}SOMEBODY/else/blob/v0/notebooks/{PAGES[3].name})"
     with open(tmp_path / "README.md", "a", encoding="utf-8") as readme:
         readme.write(link)
-    for name in ("HERE", "README", "PROJECT"):
-        path = getattr(address, name)
-        monkeypatch.setattr(address, name, tmp_path / path.relative_to(ROOT))
+    monkeypatch.setattr(address, "PAGES", pages)
+    monkeypatch.setattr(address, "README", tmp_path / "README.md")
+    monkeypatch.setattr(address, "PROJECT", tmp_path / "pyproject.toml")
     return tmp_path
 
 
 def contents(folder):
-    """Every file below a folder -> its bytes."""
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """-> the bytes of every file below a folder, by path."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+def without_readme(files):
+    return {path: content for path, content in files.items() if path.name != "README.md"}
 
 
 def test_one_command_sets_the_address_everywhere_and_changes_nothing_else(copied):
-    old, new = address.address()[0], "https://github.com/somebody/faces-2"
+    old, _ = address.address()
+    new = "https://github.com/somebody/faces-2"
     before = contents(copied)
     address.main([new + ".git"])
     after = contents(copied)
-    assert old.encode() not in b"".join(after.values()) and address.address()[0] == new
+    repository, tag = address.address()
+    assert repository == new and old.encode() not in b"".join(after.values())
     readme = after[Path("README.md")].decode()
-    assert readme.endswith(f"github/somebody/faces-2/blob/{address.address()[1]}/notebooks/{PAGES[3].name})")
+    assert readme.endswith(f"github/somebody/faces-2/blob/{tag}/notebooks/{PAGES[3].name})")
     for path in PAGES[3:5]:
-        name = Path("notebooks", path.name)
-        then, now = (nbformat.reads(some[name].decode(), as_version=4) for some in (before, after))
-        assert [i for i, (a, b) in enumerate(zip(then.cells, now.cells, strict=True)) if a != b] == [0, 1]
+        name = path.relative_to(ROOT)
+        old_cells, new_cells = (
+            nbformat.reads(files[name].decode(), as_version=4).cells for files in (before, after)
+        )
+        pairs = enumerate(zip(old_cells, new_cells, strict=True))
+        assert [i for i, (old_cell, new_cell) in pairs if old_cell != new_cell] == [0, 1]
     address.main([])
     assert contents(copied) == after
     address.main([old])
-    assert {name: text for name, text in contents(copied).items() if name.name != "README.md"} == {
-        name: text for name, text in before.items() if name.name != "README.md"
-    }
+    assert without_readme(contents(copied)) == without_readme(before)
 
 
-@pytest.mark.parametrize("wrong", ["OWNER/animegan", "https://gitlab.com/a/b", "https://github.com/a", "http://x y"])
-def test_an_address_that_colab_can_not_open_is_refused_and_changes_nothing(wrong, copied):
+@pytest.mark.parametrize(
+    "wrong", ["OWNER/animegan", "https://gitlab.com/a/b", "https://github.com/a", "http://x y"]
+)
+def test_an_address_that_colab_cannot_open_is_refused_and_changes_nothing(wrong, copied):
     before = contents(copied)
     with pytest.raises(ValueError, match="https://github.com/NAME/PROJECT"):
         address.main([wrong])
     assert contents(copied) == before
 
 
-def test_a_page_without_the_cell_gets_it_and_its_counts_stay_in_order(copied):
+def test_a_page_without_the_cell_gets_it_and_its_execution_counts_stay_in_order(copied):
     path = copied / "notebooks" / PAGES[3].name
     notebook = read(path)
     del notebook.cells[1]
     lines = notebook.cells[0].source.split("\n\n")
     notebook.cells[0].source = "\n\n".join([lines[0], *lines[2:]])  # no badges
-    for i, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):
-        cell.execution_count = i + 1
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, 1):
+        cell.execution_count = count
         for output in cell.outputs:
             if output.output_type == "execute_result":
-                output.execution_count = i + 1
+                output.execution_count = count
     nbformat.write(notebook, path)
     address.main([])
     assert path.read_bytes() == PAGES[3].read_bytes()
@@ -131,78 +144,95 @@ def test_a_page_without_the_cell_gets_it_and_its_counts_stay_in_order(copied):
 PRELUDE = """
 import importlib.machinery, importlib.util, os, sys
 
-class Room(importlib.machinery.PathFinder):  # what this machine has installed is not there, but for what is in the room
+class Room(importlib.machinery.PathFinder):  # hides modules, unless they lie in the room
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         spec = super().find_spec(name, path, target)
-        hidden = name in os.environ["HIDDEN"].split() and not str(spec and spec.origin).startswith(os.environ["ROOM"])
-        return None if hidden else spec
+        in_room = spec is not None and str(spec.origin).startswith(os.environ["ROOM"])
+        if name in os.environ["HIDDEN"].split() and not in_room:
+            return None
+        return spec
 
-sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, Room]
+machinery = importlib.machinery
+sys.meta_path[:] = [machinery.BuiltinImporter, machinery.FrozenImporter, Room]
 before = (list(sys.path), dict(os.environ), set(sys.modules))
 """
-# Takes notes; if it may, it "installs" the package from the tree.
+# A pip that records its calls. If it works, it "installs" the package from this project.
 PIP = """
 import json, os, shutil, sys
 from pathlib import Path
-room, package = Path(os.environ["ROOM"]), Path(os.environ["PACKAGE"])
-with open(room / "pip.txt", "a") as notes:
-    print(json.dumps(sys.argv[1:]), file=notes)
+room = Path(os.environ["ROOM"])
+package = Path(os.environ["PACKAGE"])
+with open(room / "pip.txt", "a") as calls:
+    print(json.dumps(sys.argv[1:]), file=calls)
 if os.environ["PIP"] == "fails":
     sys.exit("ERROR: no network")
 name = sys.argv[-1]
 if name.startswith("git+"):
-    shutil.copytree(package, room / "site/animegan_helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    no_cache = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, room / "site/animegan_helpers", ignore=no_cache)
     device = room / "site/animegan_helpers/device.py"
-    told = device.read_text().replace('"/content', f'"{room}/content').replace('"/kaggle', f'"{room}/kaggle')
-    device.write_text(told)
+    text = device.read_text().replace('"/content', f'"{room}/content')
+    device.write_text(text.replace('"/kaggle', f'"{room}/kaggle'))
 """
 TRAIN = """
-from animegan_helpers import device, download, drawn, preprocess, recipes, training
-pictures = device.data_folder() / "faces"
-if not pictures.exists():
-    drawn.write(pictures, 24, workers=1)
-faces = preprocess.prepare(pictures, size=16)
+from animegan_helpers import device, drawn, recipes
+from animegan_helpers.generator import sample
+from animegan_helpers.prepare import prepare
+from animegan_helpers.training import train
+
+folder = device.data_folder() / "faces"
+if not folder.exists():
+    drawn.write(folder, 24, workers=1)
+faces = prepare(folder, size=16)
 recipe = recipes.get("default").changed(width=2, batch=8, size=16, z_dim=4)
 run = device.data_folder() / "runs/mine"
-game = training.train(recipe, faces, run, steps={steps}, resume={resume})
-training.sample(game.best_g(), 4)
-print("steps:", game.step, "in", run)
+trainer = train(recipe, faces, run, steps={steps}, resume={resume})
+sample(trainer.ema_generator(), 4)
+print("steps:", trainer.steps_done, "in", run)
 """
 
 
 class Session:
-    """A rented machine in a folder: `room/content`, `room/kaggle/input`, `room/kaggle/working`, and a pip."""
+    """A rented machine in a folder: `content`, `kaggle/input`, `kaggle/working`, and a pip."""
 
     def __init__(self, room):
         self.room = room
-        for folder in ("content", "kaggle/input", "kaggle/working", "site", "fake/pip", "elsewhere"):
+        self.inputs = room / "kaggle/input"
+        self.cwd = room / "elsewhere"
+        folders = "content kaggle/input kaggle/working site fake/pip elsewhere".split()
+        for folder in folders:
             (room / folder).mkdir(parents=True)
         (room / "fake/pip/__init__.py").touch()
         (room / "fake/pip/__main__.py").write_text(PIP, encoding="utf-8")
-        self.inputs, self.cwd = room / "kaggle/input", room / "elsewhere"
 
-    def run(self, cell, *after, on="", pip="works", lacks="animegan_helpers", **more):
-        """Run a page's first cell, then more code; -> what was printed, by the cell's own parts and after them."""
-        marks = {"kaggle": "KAGGLE_KERNEL_RUN_TYPE", "colab": "COLAB_RELEASE_TAG"}
-        env = {name: value for name, value in os.environ.items() if name not in marks.values()}
-        env |= {marks[on]: "yes"} if on else {}
-        env |= {"ROOM": str(self.room), "PIP": pip, "HIDDEN": lacks}
-        env |= {"PACKAGE": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-        paths = [self.room / "site"] + [self.room / "fake"] * (pip != "real")
-        env |= {"PYTHONPATH": os.pathsep.join(map(str, paths))} | more
-        assert cell.count('"/kaggle/input"') == 1, "the stand-in must be put in place of the real mount"
+    def run(self, cell, *after, platform="", pip="works", hidden="animegan_helpers", **environment):
+        """Run a page's first cell, then more code; -> what all of it printed."""
+        variables = {"kaggle": "KAGGLE_KERNEL_RUN_TYPE", "colab": "COLAB_RELEASE_TAG"}
+        env = {name: os.environ[name] for name in os.environ if name not in variables.values()}
+        if platform:
+            env[variables[platform]] = "yes"
+        env |= {"ROOM": str(self.room), "PACKAGE": str(PACKAGE), "PIP": pip, "HIDDEN": hidden}
+        env |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        paths = [str(self.room / "site")]
+        if pip != "real":
+            paths.append(str(self.room / "fake"))
+        env |= {"PYTHONPATH": os.pathsep.join(paths)} | environment
+        assert cell.count('"/kaggle/input"') == 1, "it is replaced by a folder of the room"
         cell = cell.replace('"/kaggle/input"', repr(str(self.inputs)))
-        code = "\n".join([PRELUDE, cell, *after])
-        done = subprocess.run([sys.executable, "-c", code], cwd=self.cwd, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        command = [sys.executable, "-c", "\n".join([PRELUDE, cell, *after])]
+        process = subprocess.run(command, cwd=self.cwd, env=env, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
-    def asked(self):
-        """What pip was asked to install, one call after the other; it is always asked for one thing alone."""
-        notes = self.room / "pip.txt"
-        calls = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
-        assert all(call[:-1] == ["install", "-q", "--no-deps", "--no-build-isolation"] for call in calls)
+    def installed(self):
+        """What pip was asked to install, in order. It is always asked for one thing alone."""
+        file = self.room / "pip.txt"
+        if not file.exists():
+            return []
+        calls = [json.loads(line) for line in file.read_text().splitlines()]
+        options = ["install", "-q", "--no-deps", "--no-build-isolation"]
+        assert all(call[:-1] == options for call in calls)
         return [call[-1] for call in calls]
 
 
@@ -211,206 +241,273 @@ def session(tmp_path):
     return Session(tmp_path)
 
 
-def attach(session, folder="datasets/somebody/animegan-pages", package=True):
-    """The project as a dataset that was added to a Kaggle notebook, at the place where Kaggle shows it since 2026."""
-    project = session.inputs / folder
-    project.mkdir(parents=True)
+def attach_project(session):
+    """Put the project where Kaggle (since 2026) mounts a dataset added to a notebook."""
+    project = session.inputs / "datasets/somebody/animegan-pages"
+    (project / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / "pyproject.toml", project)
-    (project / "notebooks").mkdir()
-    shutil.copytree(PACKAGE, project / "animegan_helpers", ignore=shutil.ignore_patterns("__pycache__", "*.pt"))
+    no_cache = shutil.ignore_patterns("__pycache__", "*.pt")
+    shutil.copytree(PACKAGE, project / "animegan_helpers", ignore=no_cache)
     return project
 
 
 def test_on_a_laptop_the_cell_does_nothing(session):
-    same = "assert before == (list(sys.path), dict(os.environ), before[2])\nprint(sorted(set(sys.modules) - before[2]))"
-    laptop = os.pathsep.join([str(ROOT), str(session.room / "fake")])
-    told = session.run(first_cell(), same, lacks="", PYTHONPATH=laptop)
-    assert not {"torch", "animegan_helpers"} & set(ast.literal_eval(told)), "nothing is imported, nothing is told"
-    assert session.asked() == []
-    assert contents(session.room).keys() == {Path("fake/pip/__init__.py"), Path("fake/pip/__main__.py")}
+    check = """
+assert before[:2] == (list(sys.path), dict(os.environ))
+print(sorted(set(sys.modules) - before[2]))"""
+    path = os.pathsep.join([str(ROOT), str(session.room / "fake")])
+    printed = session.run(first_cell(), check, hidden="", PYTHONPATH=path)
+    imported = set(ast.literal_eval(printed))  # so the cell itself prints nothing
+    assert not {"torch", "animegan_helpers"} & imported
+    assert session.installed() == []
+    fake_pip = {Path("fake/pip/__init__.py"), Path("fake/pip/__main__.py")}
+    assert contents(session.room).keys() == fake_pip
 
 
-@pytest.mark.parametrize("on", ["colab", "kaggle"])
-def test_with_internet_the_package_comes_alone(on, session):
+@pytest.mark.parametrize("platform", ["colab", "kaggle"])
+def test_with_internet_the_package_comes_alone(platform, session):
     repository, tag = address.address()
-    told = session.run(first_cell(), "import animegan_helpers.device; print(animegan_helpers.__file__)", on=on)
-    assert session.asked() == [f"git+{repository}@{tag}"]
-    assert told.startswith(f"Runs are kept in {session.room}") and str(session.room / "site") in told.splitlines()[-1]
+    check = "import animegan_helpers.device; print(animegan_helpers.__file__)"
+    printed = session.run(first_cell(), check, platform=platform)
+    assert session.installed() == [f"git+{repository}@{tag}"]
+    assert printed.startswith(f"Runs are kept in {session.room}")
+    assert str(session.room / "site") in printed.splitlines()[-1]
 
 
-def test_what_the_platform_has_is_not_installed_again(session):
-    session.run(first_cell(), on="colab")
-    session.run(first_cell(), on="colab")  # the kernel was started again: everything is there
-    assert session.asked() == ["git+{}@{}".format(*address.address())]
+def test_an_installed_package_is_not_installed_again(session):
+    session.run(first_cell(), platform="colab")
+    session.run(first_cell(), platform="colab")  # the kernel was restarted: everything is there
+    repository, tag = address.address()
+    assert session.installed() == [f"git+{repository}@{tag}"]
 
 
 def test_without_internet_or_dataset_pips_own_error_ends_the_cell(session):
     (session.inputs / "some-faces").mkdir()
     with pytest.raises(AssertionError, match="(?s)ERROR: no network.*CalledProcessError"):
-        session.run(first_cell(), on="kaggle", pip="fails")
+        session.run(first_cell(), platform="kaggle", pip="fails")
     assert "turn the internet on" in first_cell()
 
 
-def test_on_kaggle_without_internet_an_attached_project_is_enough_and_is_only_read(session):
-    project = attach(session)
+def test_on_kaggle_without_internet_an_attached_project_is_enough_and_only_read(session):
+    project = attach_project(session)
+    working = session.room / "kaggle/working"
     module = project / "animegan_helpers/device.py"
-    module.write_text(module.read_text().replace('"/kaggle/working"', repr(str(session.room / "kaggle/working"))))
+    module.write_text(module.read_text().replace('"/kaggle/working"', repr(str(working))))
     for path in [*session.inputs.rglob("*"), session.inputs]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = contents(session.inputs)
-    session.cwd = project / "notebooks"  # another working directory: the input itself
-    train = TRAIN.format(steps=2, resume=False)
-    told = session.run(first_cell(), train, "print(os.environ['PYTHONPATH'])", on="kaggle", pip="fails")
-    assert session.asked() == []
-    assert f"steps: 2 in {session.room / 'kaggle/working/data/runs/mine'}" in told
-    assert str(project) in told.splitlines()[-1].split(os.pathsep), "processes that pages start find it, too"
+    session.cwd = project / "notebooks"  # even if the current folder is the read-only input
+    code = [TRAIN.format(steps=2, resume=False), "print(os.environ['PYTHONPATH'])"]
+    printed = session.run(first_cell(), *code, platform="kaggle", pip="fails")
+    assert session.installed() == []
+    assert f"steps: 2 in {working / 'data/runs/mine'}" in printed
+    path = printed.splitlines()[-1].split(os.pathsep)
+    assert str(project) in path, "processes that pages start find the package, too"
     assert contents(session.inputs) == before
 
 
-def test_on_kaggle_a_run_of_last_time_attached_as_an_input_goes_on(session):
-    working, last_time = session.room / "kaggle/working", session.inputs / "my-notebook"
-    session.run(first_cell(), TRAIN.format(steps=2, resume=False), on="kaggle")
-    working.rename(last_time)
+def test_on_kaggle_an_earlier_run_attached_as_an_input_goes_on(session):
+    working = session.room / "kaggle/working"
+    earlier = session.inputs / "my-notebook"
+    session.run(first_cell(), TRAIN.format(steps=2, resume=False), platform="kaggle")
+    working.rename(earlier)
     before = contents(session.inputs)
-    bring = f"""
+    copy = f"""
 import shutil
 from animegan_helpers import device
-shutil.copytree({str(last_time / "data/runs/mine")!r}, device.data_folder() / "runs/mine")"""
-    told = session.run(first_cell(), bring, TRAIN.format(steps=4, resume=True), on="kaggle")
-    assert f"steps: 4 in {working}" in told
+shutil.copytree({str(earlier / "data/runs/mine")!r}, device.data_folder() / "runs/mine")"""
+    train = TRAIN.format(steps=4, resume=True)
+    printed = session.run(first_cell(), copy, train, platform="kaggle")
+    assert f"steps: 4 in {working}" in printed
     assert contents(session.inputs) == before
 
 
-def test_on_kaggle_the_projects_zip_is_enough_without_internet(session):
-    with zipfile.ZipFile(session.inputs / "animegan-0.1.0.zip", "w") as archive:  # as GitHub makes it
-        for path in [ROOT / "pyproject.toml", ROOT / "README.md", ROOT / "LICENSE", *PACKAGE.rglob("*")]:
-            if path.is_file() and "__pycache__" not in path.parts:
-                archive.write(path, "animegan-0.1.0" / path.relative_to(ROOT))
+def test_on_kaggle_without_internet_the_projects_zip_is_enough(session):
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files += [ROOT / "pyproject.toml", ROOT / "README.md", ROOT / "LICENSE"]
+    with zipfile.ZipFile(session.inputs / "animegan-0.1.0.zip", "w") as archive:  # as on GitHub
+        for path in files:
+            archive.write(path, "animegan-0.1.0" / path.relative_to(ROOT))
     before = contents(session.inputs)
-    use = "from animegan_helpers import latent; print(latent.ready()[0].z_dim)"
-    pip = {"PIP_NO_INDEX": "1", "PIP_TARGET": str(session.room / "site"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    told = session.run(first_cell(), use, on="kaggle", pip="real", **pip)
-    assert told.splitlines()[-1] == "128", "with the ready generator in it"
-    assert sorted(path.name.split("-")[0] for path in (session.room / "site").iterdir()) == ["animegan_helpers"] * 2
+    use = """
+from animegan_helpers.pretrained import load_pretrained
+G, directions = load_pretrained()
+print(G.z_dim)"""
+    site = session.room / "site"
+    settings = {
+        "PIP_NO_INDEX": "1",
+        "PIP_TARGET": str(site),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    printed = session.run(first_cell(), use, platform="kaggle", pip="real", **settings)
+    assert printed.splitlines()[-1] == "128", "the pretrained generator is part of the package"
+    names = sorted(path.name.split("-")[0] for path in site.iterdir())
+    assert names == ["animegan_helpers"] * 2, "the package and its metadata"
     assert contents(session.inputs) == before
 
 
 def test_on_colab_a_run_on_drive_goes_on_after_a_disconnect(session):
-    (session.room / "content/drive/MyDrive").mkdir(parents=True)
-    told = session.run(first_cell(), TRAIN.format(steps=3, resume=False), on="colab")
-    assert f"kept on Drive, in {session.room / 'content/drive/MyDrive/animegan/runs'}" in told
-    for lost in ("content/data", "site"):  # a fresh machine: only Drive is what it was
+    drive = session.room / "content/drive/MyDrive"
+    drive.mkdir(parents=True)
+    train = TRAIN.format(steps=3, resume=False)
+    printed = session.run(first_cell(), train, platform="colab")
+    assert f"kept on Drive, in {drive / 'animegan/runs'}" in printed
+    for lost in ("content/data", "site"):  # a new machine: only Drive is what it was
         shutil.rmtree(session.room / lost)
     (session.room / "site").mkdir()
-    told = session.run(first_cell(), TRAIN.format(steps=5, resume=True), on="colab")
-    assert "steps: 5 in" in told
-    kept = session.room / "content/drive/MyDrive/animegan/runs/mine"
-    assert [json.loads(line)["step"] for line in (kept / "history.jsonl").read_text().splitlines()] == [1, 2, 3, 4, 5]
+    train = TRAIN.format(steps=5, resume=True)
+    assert "steps: 5 in" in session.run(first_cell(), train, platform="colab")
+    history = (drive / "animegan/runs/mine/history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in history] == [1, 2, 3, 4, 5]
 
 
 # ---- other people's machines
 
-LATER = "Stack TagsInput ColorsInput FloatsInput IntsInput TimePicker DatetimePicker NaiveDatetimePicker".split()
+NEW_WIDGETS = [
+    *("Stack", "TagsInput", "ColorsInput", "FloatsInput", "IntsInput"),
+    *("TimePicker", "DatetimePicker", "NaiveDatetimePicker"),
+]
 
 
 def too_new(source):
-    """What Python source uses of ipywidgets that 7.7.1 does not have (Colab's is that old)."""
+    """What Python source uses of ipywidgets that 7.7.1, the version on Colab, does not have."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        name = getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "name", None)
-        if isinstance(node, (ast.Attribute, ast.Name, ast.alias)) and name in LATER:
-            found.append(name)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and name in ("titles", "tooltip"):
-            found.append(f".{name} = ")
+        if isinstance(node, ast.Name) and node.id in NEW_WIDGETS:
+            found.append(node.id)
+        if isinstance(node, ast.alias) and node.name in NEW_WIDGETS:
+            found.append(node.name)
+        if isinstance(node, ast.Attribute) and node.attr in NEW_WIDGETS:
+            found.append(node.attr)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if node.attr in ("titles", "tooltip"):
+                found.append(f".{node.attr} = ")
         if isinstance(node, ast.Call):
-            called = getattr(node.func, "attr", None) or getattr(node.func, "id", "")
-            given = {keyword.arg for keyword in node.keywords}
-            late = {"titles"} if "Button" in called else {"titles", "tooltip"}
-            found += [f"{called}({one}=)" for one in sorted(given & late) if hasattr(ipywidgets, called)]
+            found += new_arguments(node)
     return found
+
+
+def new_arguments(call):
+    """The arguments of a call of a widget that version 7.7.1 does not have."""
+    name = getattr(call.func, "attr", None) or getattr(call.func, "id", "")
+    if not hasattr(ipywidgets, name):
+        return []
+    new = {"titles", "tooltip"}
+    if "Button" in name:
+        new = {"titles"}  # buttons had tooltips before
+    return [f"{name}({given.arg}=)" for given in call.keywords if given.arg in new]
 
 
 def sources():
-    """All Python of the package and the pages, by name."""
-    found = {path.name: path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")}
+    """-> by name, all Python of the package and the pages."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")}
     for path in PAGES:
         code = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
-        found |= {f"{path.name}, cell {i}": source for i, source in enumerate(code)}
-    return found
+        for i, source in enumerate(code):
+            texts[f"{path.name}, cell {i}"] = source
+    return texts
 
 
 def test_nothing_is_used_that_colabs_ipywidgets_lacks():
-    assert {name: used for name, source in sources().items() if (used := too_new(source))} == {}
+    found = {name: too_new(source) for name, source in sources().items()}
+    assert {name: used for name, used in found.items() if used} == {}
 
 
 @pytest.mark.parametrize(
     "source",
-    ["ipywidgets.Stack([a])", "from ipywidgets import TagsInput", "w.Tab(children=[a], titles=['a'])"]
-    + ["tab.titles = 'a'", "ipywidgets.FloatSlider(tooltip='a')", "slider.tooltip = 'a'"],
+    [
+        "ipywidgets.Stack([a])",
+        "from ipywidgets import TagsInput",
+        "w.Tab(children=[a], titles=['a'])",
+        "tab.titles = 'a'",
+        "ipywidgets.FloatSlider(tooltip='a')",
+        "slider.tooltip = 'a'",
+    ],
 )
-def test_the_search_for_new_ipywidgets_finds_it(source):
+def test_the_search_for_new_ipywidgets_finds_them(source):
     assert len(too_new(source)) == 1
-    assert too_new("ipywidgets.Button(tooltip='a', layout=ipywidgets.Layout(width='auto')); told.value = 'a'") == []
 
 
-def process(code, *arguments, options=(), cwd):
-    """Run code in a process of its own, with the package of `cwd` if there is one; -> what it prints."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(cwd), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+def test_the_search_for_new_ipywidgets_accepts_old_ones():
+    layout = "layout=ipywidgets.Layout(width='auto')"
+    assert too_new(f"ipywidgets.Button(tooltip='a', {layout}); text.value = 'a'") == []
+
+
+def run_python(code, *arguments, options=(), cwd):
+    """Run code in another process, with the package of `cwd` if there is one; -> its output."""
+    path = os.pathsep.join([str(cwd), str(ROOT)])
+    env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *options, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(
+        command, cwd=cwd, env=env, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 WORKERS = """
 import multiprocessing, sys
 from itertools import islice
-from pathlib import Path
+
 import torch
+
 multiprocessing.set_start_method(sys.argv[1])
-from animegan_helpers import drawn, preprocess
-alone, helped = drawn.write("alone", 130, workers=1), drawn.write("helped", 130, workers=2)
-assert [path.read_bytes() for path in preprocess.find_pictures(alone)] == [
-    path.read_bytes() for path in preprocess.find_pictures(helped)]
-for faces in preprocess.PictureFolder(alone, size=16), preprocess.prepare(alone, size=16):
-    one, other = (list(islice(preprocess.batches(faces, 4, workers=workers), 4)) for workers in (0, 2))
-    assert all(map(torch.equal, one, other))
+from animegan_helpers import drawn
+from animegan_helpers.dataset import LazyFaces, batches
+from animegan_helpers.images import find_images
+from animegan_helpers.prepare import prepare
+
+one = drawn.write("one", 130, workers=1)
+two = drawn.write("two", 130, workers=2)
+for path, other in zip(find_images(one), find_images(two), strict=True):
+    assert path.read_bytes() == other.read_bytes()
+for faces in LazyFaces(one, size=16), prepare(one, size=16):
+    expected = list(islice(batches(faces, 4, workers=0), 4))
+    assert all(map(torch.equal, expected, islice(batches(faces, 4, workers=2), 4)))
     print(type(faces).__name__)
 """
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_workers_started_in_pythons_other_ways_bring_the_same(method, tmp_path):
+def test_workers_started_by_spawn_or_forkserver_give_the_same_batches(method, tmp_path):
     """Windows and macOS start them by spawn, Linux from Python 3.14 on by forkserver."""
-    assert process(WORKERS, method, cwd=tmp_path).split() == ["PictureFolder", "Prepared"]
+    assert run_python(WORKERS, method, cwd=tmp_path).split() == ["LazyFaces", "Faces"]
 
 
 SHELL = """
 from pathlib import Path
 import animegan_helpers
 from animegan_helpers import __main__, device
-assert Path(animegan_helpers.__file__).parents[1] == Path.cwd() == device.data_folder().parent, "the copy is meant"
-small = "--steps 2 --width 2 --z-dim 4 --batch 8 --size 16".split()
-for words in (
-    ["draw", "--count", "24", "--out", "data/gemalte Gesichter"],
-    ["prepare", "data/gemalte Gesichter", "--size", "16", "--out", "data/fertig für später"],
-    ["train", "--data", "data/fertig für später", "--run", "data/runs/erster Läufer", *small],
-    ["train", "--data", "data/fertig für später", "--run", "data/runs/erster Läufer", "--steps", "3", "--resume"],
-    ["sample", "--run", "data/runs/erster Läufer", "--out", "data/новые лица.png"],
-):
-    __main__.main(words)
-    if words[0] == "draw":
-        first = min(Path("data/gemalte Gesichter/images").iterdir())
-        first.rename(first.with_name("лицо номер один.png"))
+project = Path(animegan_helpers.__file__).parents[1]
+assert project == Path.cwd() == device.data_folder().parent, "the copy is used"
+
+images = Path("data/gemalte Gesichter")
+faces = "data/fertig für später"
+run = "data/runs/erster Läufer"
+small = "--width 2 --z-dim 4 --batch 8 --size 16".split()
+
+def shell(*words):
+    assert __main__.main([str(word) for word in words]) == 0
+
+shell("draw", "--count", 24, "--out", images)
+first = min((images / "images").iterdir())
+first.rename(first.with_name("лицо номер один.png"))
+shell("prepare", images, "--size", 16, "--out", faces)
+shell("train", "--data", faces, "--run", run, "--steps", 2, *small)
+shell("train", "--data", faces, "--run", run, "--steps", 3, "--resume")
+shell("sample", "--run", run, "--out", "data/новые лица.png")
 """
 
 
 def test_everything_works_in_a_folder_with_spaces_and_letters_of_other_languages(tmp_path):
-    """And no file is opened in the machine's own encoding, which on Windows does not know all letters."""
+    """No file is opened in the machine's own encoding, which on Windows lacks many letters."""
     project = tmp_path / "Мой проект, für später 顔"
-    shutil.copytree(PACKAGE, project / "animegan_helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    no_cache = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, project / "animegan_helpers", ignore=no_cache)
     (project / "notebooks").mkdir()
-    strict = [f"-Werror::EncodingWarning:animegan_helpers.{path.stem}" for path in PACKAGE.glob("*.py")]
-    process(SHELL, options=["-X", "warn_default_encoding", *strict], cwd=project)
+    modules = [f"animegan_helpers.{path.stem}" for path in PACKAGE.glob("*.py")]
+    strict = [f"-Werror::EncodingWarning:{module}" for module in modules]
+    run_python(SHELL, options=["-X", "warn_default_encoding", *strict], cwd=project)
     assert (project / "data/новые лица.png").stat().st_size > 1000
-    assert len((project / "data/runs/erster Läufer/history.jsonl").read_text(encoding="utf-8").splitlines()) == 3
+    history = (project / "data/runs/erster Läufer/history.jsonl").read_text(encoding="utf-8")
+    assert len(history.splitlines()) == 3

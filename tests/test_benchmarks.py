@@ -1,4 +1,4 @@
-"""The scripts that make recorded/ run from end to end at a small size, and what they count is right."""
+"""The scripts that make recorded/ run at a small size, and what they count is right."""
 
 import json
 import os
@@ -7,112 +7,333 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import zeros
 
 from animegan_helpers import plotting, recipes
 
 SCRIPTS = Path(__file__).parent / "benchmarks"
 
 
-@pytest.fixture
-def run(monkeypatch):
-    """The benchmark, as a module."""
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    """The benchmarks can be imported as modules."""
     monkeypatch.syspath_prepend(SCRIPTS)
-    import run
-
-    return run
 
 
-def started(script, home, *more):
-    """A script run small in a folder of its own -> what it printed; recorded/ must be as it was."""
-    before = {path: path.stat().st_mtime_ns for path in plotting.RECORDED.iterdir()}
+def file_times(folder):
+    """-> the time of the last change of each file in a folder."""
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def run_small(script, home, *more):
+    """A script runs small in a folder of its own -> what it printed; recorded/ does not change."""
+    before = file_times(plotting.RECORDED)
     command = [sys.executable, SCRIPTS / script, "--small", "--out", home / "out", *more]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    assert {path: path.stat().st_mtime_ns for path in plotting.RECORDED.iterdir()} == before
-    return done.stdout
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, cwd=home, capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+    assert file_times(plotting.RECORDED) == before
+    return process.stdout
 
 
-def test_the_benchmark_measures_both_loops_and_all_that_feeds_them(home):
-    printed = started("run.py", home)
-    told = json.loads((home / "out/benchmark.json").read_text(encoding="utf-8"))
-    (row,) = told["steps"]
-    assert row["ratio"] == pytest.approx(row["rounds"]["ours"][0] / row["rounds"]["plain"][0], rel=0.1)
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    """-> the results of run.py, what it printed, and the folder of its files."""
+    home = tmp_path_factory.mktemp("benchmark")
+    printed = run_small("run.py", home)
+    return read_json(home / "out/benchmark.json"), printed, home / "out"
+
+
+def test_the_benchmark_compares_both_loops(benchmark):
+    results, _, _ = benchmark
+    (row,) = results["steps"]
+    expected = row["rounds"]["ours"][0] / row["rounds"]["plain"][0]
+    assert row["ratio"] == pytest.approx(expected, rel=0.1)
     for name in ("plain", "ours"):
-        expected = row["pictures/s"][name] * row["GFLOP a picture"] / told["GFLOP/s"]
-        assert row["share of the limit"][name] == pytest.approx(expected, rel=0.1)
-    assert list(told["loaders"]) == [
-        "ImageFolder, 0 workers", "ImageFolder, 2 workers", "lazy, 0 workers", "lazy, 2 workers", "prepared",
-    ]  # fmt: skip
-    assert set(told["drawing"]) == {"one core", "all cores"}
-    rates = [*told["loaders"].values(), *told["drawing"].values(), *(rung["pictures/s"] for rung in told["ladder"])]
-    assert len(told["ladder"]) >= 3 and all(rate > 0 for rate in rates)
-    made = told["preparing"]
-    assert made["pictures"] == made["unique"] == 150 and made["seconds"] > 0  # no two of the replicas are alike
-    assert told["sliders"]["95 of 100 under ms"] >= told["sliders"]["median ms"] > 0
+        share = row["images/s"][name] * row["GFLOP per image"] / results["GFLOP/s"]
+        assert row["share of the limit"][name] == pytest.approx(share, rel=0.1)
+
+
+def test_the_benchmark_measures_all_that_a_learner_waits_for(benchmark):
+    results, _, _ = benchmark
+    assert list(results["loaders"]) == [
+        "ImageFolder, 0 workers",
+        "ImageFolder, 2 workers",
+        "lazy, 0 workers",
+        "lazy, 2 workers",
+        "prepared",
+    ]
+    assert set(results["drawing"]) == {"one core", "all cores"}
+    assert len(results["ladder"]) >= 3
+    rates = [*results["loaders"].values(), *results["drawing"].values()]
+    rates += [rung["images/s"] for rung in results["ladder"]]
+    assert all(rate > 0 for rate in rates)
+    prepared = results["preparing"]
+    assert prepared["images"] == prepared["unique"] == 150, "no two of the replicas are equal"
+    assert prepared["seconds"] > 0
+    assert results["sliders"]["95th percentile ms"] >= results["sliders"]["median ms"] > 0
+
+
+def test_the_benchmark_names_machine_and_date_and_prints_a_table(benchmark):
+    results, printed, out = benchmark
     for name in ("machine", "torch", "python", "date"):
-        assert told[name] and str(told[name]).split("+")[0] in told["caption"]
-    assert "mean nothing" in told["caption"], "a short setting says so"
-    assert told["alt"] and (home / "out/benchmark.png").stat().st_size > 5000
-    assert printed.count("|---") >= 8 and f"| {row['width']}, {row['batch']} |" in printed
+        assert results[name]
+        assert str(results[name]).split("+")[0] in results["caption"]
+    assert "mean nothing" in results["caption"], "a short setting says so"
+    assert results["alt"]
+    assert (out / "benchmark.png").stat().st_size > 5000
+    (row,) = results["steps"]
+    assert printed.count("|---") >= 8
+    assert f"| {row['width']}, {row['batch']} |" in printed
 
 
-def test_the_work_of_a_step_is_counted_right(run):
+def test_the_operations_of_a_step_are_counted_correctly():
+    from loops import flops
+
     small = recipes.get("scores", width=1, z_dim=2, size=16)
-    # G: 2 -> 4x4x2, doubled twice to 3 colours. D: halved twice, then one number. Kernels of 4x4, by hand:
+    # By hand, with kernels of 4x4. G: 2 -> 4x4x2, doubled twice, to 3 colors. D: halved twice,
+    # then one number.
     g = [1 * 2 * 2 * 16, 16 * 2 * 1 * 16, 64 * 1 * 3 * 16]
     d = [64 * 3 * 1 * 16, 16 * 1 * 2 * 16, 1 * 2 * 1 * 16]
-    assert run.flops(small) == 2 * (sum(3 * n for n in g) - g[0] + sum(8 * n for n in d) - 2 * d[0])
-    assert run.flops(recipes.get("scores")) / 1e9 == pytest.approx(2.28, abs=0.005)
+    assert flops(small) == 2 * (sum(3 * n for n in g) - g[0] + sum(8 * n for n in d) - 2 * d[0])
+    assert flops(recipes.get("scores")) / 1e9 == pytest.approx(2.28, abs=0.005)
 
 
-def test_the_plain_loop_plays_the_same_game_as_ours(run):
-    from torch import zeros
+def test_the_plain_loop_trains_the_same_networks_as_ours():
+    from loops import OurLoop, PlainLoop
 
-    one = recipes.get("scores", width=2, batch=4)
-    plain, ours = run.Plain(one, "cpu"), run.Ours(one, "cpu").game
+    recipe = recipes.get("scores", width=2, batch=4)
+    plain = PlainLoop(recipe, "cpu")
+    ours = OurLoop(recipe, "cpu").trainer
     for name in ("G", "D"):
-        shapes = [[p.shape for p in getattr(loop, name).parameters()] for loop in (plain, ours)]
-        assert shapes[0] == shapes[1]
-    before = [p.clone() for net in (plain.G, plain.D) for p in net.parameters()]
-    loss_d, loss_g, score_real, score_fake = plain.play(zeros(4, 3, 64, 64))
-    assert loss_d > 0 < loss_g and 0 < score_real < 1 > score_fake > 0
-    after = [p for net in (plain.G, plain.D) for p in net.parameters()]
-    assert sum(not a.equal(b) for a, b in zip(before, after)) > len(before) / 2
+        plain_shapes = [weight.shape for weight in getattr(plain, name).parameters()]
+        our_shapes = [weight.shape for weight in getattr(ours, name).parameters()]
+        assert plain_shapes == our_shapes
+
+
+def test_a_step_of_the_plain_loop_changes_both_networks():
+    from loops import PlainLoop
+
+    plain = PlainLoop(recipes.get("scores", width=2, batch=4), "cpu")
+    weights = [*plain.G.parameters(), *plain.D.parameters()]
+    before = [weight.clone() for weight in weights]
+    loss_d, loss_g, score_real, score_fake = plain.step(zeros(4, 3, 64, 64))
+    assert loss_d > 0
+    assert loss_g > 0
+    assert 0 < score_real < 1
+    assert 0 < score_fake < 1
+    changed = sum(not old.equal(new) for old, new in zip(before, weights))
+    assert changed > len(weights) / 2
 
 
 def test_the_gpu_script_does_all_it_promises_on_a_cpu_too(home):
-    started("gpu.py", home)
-    told = json.loads((home / "out/gpu.json").read_text(encoding="utf-8"))
-    assert set(told["GFLOP/s"]) == {"float32", "half precision"} and min(told["GFLOP/s"].values()) > 0
-    for rung in told["ladder"]:
-        assert rung["pictures/s"] > 0 < rung["share of the half-precision limit"]
-    run, ours = told["source run"], told["ours"]
-    assert (run["recipe"]["name"], run["steps"], run["whole"]) == ("300-epochs", 3, False)
+    run_small("gpu.py", home)
+    results = read_json(home / "out/gpu.json")
+    assert set(results["GFLOP/s"]) == {"float32", "half precision"}
+    assert min(results["GFLOP/s"].values()) > 0
+    for rung in results["ladder"]:
+        assert rung["images/s"] > 0
+        assert rung["share of the half-precision limit"] > 0
+    source = results["source run"]
+    ours = results["ours"]
+    assert (source["recipe"]["name"], source["steps"]) == ("300-epochs", 3)
+    assert source["whole"] is False
     assert (ours["recipe"]["name"], ours["steps"]) == ("default-gpu", 3)
-    assert run["pictures/s"] == pytest.approx(3 * 8 / run["seconds"], rel=0.05)
-    assert {"FID", "KID x 1000", "FID (real)"} <= set(told["measured"])
-    pictures = {"gpu_source_1", "gpu_source_2", "gpu_faces_1", "gpu_faces_2", "gpu_after_minutes"}
-    assert {path.stem for path in (home / "out").glob("*.png")} == pictures
+    assert source["images in the set"] == 140
+    assert source["images/s"] == pytest.approx(3 * 8 / source["seconds"], rel=0.05)
+    assert {"FID", "KID x 1000", "FID (real)"} <= set(results["measured"])
+    assert {path.stem for path in (home / "out").glob("*.png")} == {
+        "gpu_source_1",
+        "gpu_source_2",
+        "gpu_faces_1",
+        "gpu_faces_2",
+        "gpu_after_minutes",
+    }
 
 
 def test_the_gpu_script_searches_a_default_at_equal_seconds(home):
-    started("gpu.py", home, "--search", "0.5")
-    tries = json.loads((home / "out/gpu_search.json").read_text(encoding="utf-8"))["tries"]
-    assert len(tries) == 3 and tries["as it is"]["recipe"]["name"] == "default-gpu"
+    run_small("gpu.py", home, "--search", "0.5")
+    tries = read_json(home / "out/gpu_search.json")["tries"]
+    assert len(tries) == 3
+    assert tries["as it is"]["recipe"]["name"] == "default-gpu"
     for row in tries.values():
-        assert row["steps"] >= 1 and row["seconds"] < 5 and row["KID x 1000"] > 0 and "colours" in row
-    assert len({json.dumps(row["recipe"]) for row in tries.values()}) == 3, "each is a try of its own"
+        assert row["steps"] >= 1
+        assert row["seconds"] < 5
+        assert row["KID x 1000"] > 0
+        assert "color pairs" in row
+    recipes_tried = {json.dumps(row["recipe"]) for row in tries.values()}
+    assert len(recipes_tried) == 3, "each try has another recipe"
 
 
-def test_a_races_table_puts_each_number_under_its_mark(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
+MARKS = [
+    {"step": 1, "FID": 10.0, "KID x 1000": 100.0, "color pairs": 1},
+    {"step": 2, "FID": 20.0, "KID x 1000": 200.0, "color pairs": 2},
+]
+
+
+def test_a_races_table_puts_each_number_under_its_mark():
+    from race_figures import table
+
+    runs = [{"name": "one", "seed": 0, "marks": MARKS}]
+    assert table(runs, (60, 120)).splitlines()[-1] == "| one | 1, 10.0, 100, 1 | 2, 20.0, 200, 2 |"
+    head, _, row = table(runs, (60, 120), 1).splitlines()
+    assert head.startswith("| | 120 s:")
+    assert row == "| one | 2, 20.0, 200, 2 |"
+
+
+def test_a_races_table_has_means_over_the_seeds_and_names_what_did_not_finish():
+    from race_figures import table
+
+    second = [row | {"KID x 1000": row["KID x 1000"] + 20} for row in MARKS]
+    runs = [
+        {"name": "one", "seed": 0, "marks": MARKS},
+        {"name": "one", "seed": 1, "marks": second},
+        {"name": "two", "seed": 0, "marks": [{"step": 3, "ended": "loss_d is nan"}]},
+    ]
+    lines = table(runs, (60, 120)).splitlines()
+    assert lines[2] == "| one | 1, 10.0, 110 ± 14, 1 | 2, 20.0, 210 ± 14, 2 |"
+    assert lines[3] == "| two | ended, or not run | ended, or not run |"
+
+
+def as_json(recipe):
+    """A recipe -> what is read from its JSON: lists instead of tuples."""
+    return json.loads(json.dumps(recipes.to_json(recipe)))
+
+
+def test_a_race_measures_each_mark_and_is_not_run_again(home, monkeypatch):
     import race
 
-    marks = [
-        {"step": 1, "FID": 10.0, "KID x 1000": 100.0, "colours": 1},
-        {"step": 2, "FID": 20.0, "KID x 1000": 200.0, "colours": 2},
-    ]
-    runs = [{"name": "one", "seed": 0, "marks": marks}]
-    assert race.table(runs, (60, 120)).splitlines()[-1] == "| one | 1, 10.0, 100, 1 | 2, 20.0, 200, 2 |"
-    head, _, row = race.table(runs, (60, 120), 1).splitlines()
-    assert head.startswith("| | 120 s:") and row == "| one | 2, 20.0, 200, 2 |"
+    from animegan_helpers import drawn
+    from animegan_helpers.prepare import prepare
+
+    faces = prepare(drawn.write(home / "drawn", 80), home / "faces")
+    monkeypatch.setattr(race, "load_faces", lambda source: faces)
+    monkeypatch.setattr(race, "COUNT", 70)
+    monkeypatch.setattr(race.metrics, "kid", lambda *arguments, **options: (0.1, 0.0))
+    monkeypatch.setattr(race.torch, "set_num_threads", lambda count: None)  # of this process, too
+    monkeypatch.setattr(race.torch, "set_flush_denormal", lambda flush: None)
+    recipe = as_json(recipes.get("default", width=4, batch=8))
+    marks = [0.01, 0.02, 0.03, 0.04]
+    result = race.run("small", recipe, 0, marks, home / "race")
+    assert len(result["marks"]) == 3
+    assert all(row["step"] > 0 for row in result["marks"])
+    assert result["marks"][-1]["ended"] == "no better in two marks"
+    assert result["marks"][0].keys() >= {"CPU seconds", "seconds", "FID", "color pairs"}
+    assert (home / "race/small/0/00.01.png").exists()
+    monkeypatch.setattr(race, "TimedRun", None)  # nothing trains now
+    assert race.run("small", recipe, 0, marks, home / "race") == result
+
+
+def test_a_race_of_an_older_version_is_run_again(tmp_path):
+    from race import finished_result
+
+    recipe = as_json(recipes.get("default"))
+    old = dict(recipe)
+    old["lr_fall"] = old.pop("lr_decay_start")
+    (tmp_path / "race.json").write_text(json.dumps({"recipe": old}))
+    assert finished_result(tmp_path, recipe) is None
+    (tmp_path / "race.json").write_text(json.dumps({"recipe": recipe}))
+    assert finished_result(tmp_path, recipe) == {"recipe": recipe}
+    assert finished_result(tmp_path, recipe | {"width": 8}) is None
+
+
+# ---- what is recorded ----
+
+
+def numbers(data):
+    """A record -> all its numbers."""
+    if isinstance(data, dict):
+        data = list(data.values())
+    if isinstance(data, list):
+        return [number for part in data for number in numbers(part)]
+    is_number = isinstance(data, (int, float)) and not isinstance(data, bool)
+    return [data] if is_number else []
+
+
+def recipes_in(data):
+    """A record -> all recipes in it."""
+    if isinstance(data, list):
+        return [recipe for part in data for recipe in recipes_in(part)]
+    if not isinstance(data, dict):
+        return []
+    if "about" in data:
+        return [data]
+    return recipes_in(list(data.values()))
+
+
+def test_every_recorded_recipe_can_be_read():
+    for path in plotting.RECORDED.glob("*.json"):
+        for recipe in recipes_in(read_json(path)):
+            recipes.from_json(recipe)
+
+
+def test_recorded_races_have_the_recipes_of_today():
+    from race import training_settings
+    from race_groups import GROUPS
+
+    for group, (entries, marks) in GROUPS.items():
+        record = read_json(plotting.RECORDED / f"{group}.json")
+        assert tuple(record["marks"]) == marks
+        assert {run["name"] for run in record["runs"]} == set(entries)
+        for run in record["runs"]:
+            today = recipes.to_json(entries[run["name"]])
+            assert training_settings(run["recipe"]) == training_settings(today), run["name"]
+
+
+def test_the_alt_text_of_a_recorded_race_has_its_numbers():
+    from race_figures import OVER_TIME, table
+    from race_groups import GROUPS
+
+    for group in GROUPS:
+        record = read_json(plotting.RECORDED / f"{group}.json")
+        first = 0 if group in OVER_TIME else len(record["marks"]) - 1
+        assert table(record["runs"], record["marks"], first) in record["alt"]
+
+
+OLD_RECIPE = {"name": "default", "about": "averaged G", "lr_fall": 500, "d_start": "he"}
+OLD_RUN = {"seed": 0, "recipe": OLD_RECIPE, "machine": "a", "torch": "2.1+cpu", "date": "b"}
+
+
+def old_record(name, shift):
+    marks = []
+    for step in (1, 2, 3):
+        kid = 100.5 - step + shift
+        marks.append({"step": step, "FID": 9.25, "KID x 1000": kid, "colours": 80})
+    return OLD_RUN | {"name": name, "marks": marks}
+
+
+def test_records_of_version_0_1_keep_their_numbers_under_new_names(tmp_path, monkeypatch):
+    from convert_recorded import convert_recorded
+
+    old = {
+        "finals": {
+            "runs": [old_record("start", 0), old_record("average of 100 steps", 9)],
+            "marks": [60, 120, 240],
+            "caption": "of the old version",
+            "alt": "of the old version",
+        },
+        "gallery": {
+            "caption": "The plain game on 4,096 drawn faces.",
+            "measures": {"other real ones": {"FID": 0.25}, "drawn faces": {"FID": 45.5}},
+        },
+    }
+    for name, record in old.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    monkeypatch.setattr(plotting, "RECORDED", tmp_path)
+    convert_recorded()
+    new = {name: read_json(tmp_path / f"{name}.json") for name in old}
+    assert sorted(numbers(new)) == sorted(numbers(old))
+    assert list(new["gallery"]["measures"]) == ["other real faces", "synthetic faces"]
+    assert new["gallery"]["caption"].endswith("on 4,096 synthetic faces.")
+    run = new["finals"]["runs"][1]
+    assert run["name"] == "EMA over 100 steps"
+    assert run["recipe"]["lr_decay_start"] == 500
+    assert run["marks"][0]["color pairs"] == 80
+    assert "| EMA over 100 steps | 3, 9.2, 106, 80 |" in new["finals"]["alt"]
+    contents = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    convert_recorded()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == contents

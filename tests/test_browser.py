@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium opens JupyterLab, runs pages, and moves what a learner moves."""
+"""A real browser: Debian's Chromium opens JupyterLab, runs pages, and moves sliders as you do."""
 
 import json
 import os
@@ -19,97 +19,148 @@ ROOT = Path(__file__).parent.parent
 WITH_EXPLORER = ("00_start_here.ipynb", "06_explore_the_latent_space.ipynb")
 PAGES = [name for name in WITH_EXPLORER if (ROOT / "notebooks" / name).exists()]
 EXPLORER = """
-from animegan_helpers import latent, widgets
-G, directions = latent.ready()
+from animegan_helpers import pretrained, widgets
+G, directions = pretrained.load_pretrained()
 widgets.Explorer(G, directions)
 """
 LIVE = """
-from animegan_helpers import preprocess, recipes, training, widgets
+from animegan_helpers import recipes, widgets
+from animegan_helpers.dataset import Faces
+from animegan_helpers.training import train
 recipe = recipes.get("bce", width=2, z_dim=4, batch=4, size=16)
-game = training.train(recipe, preprocess.Prepared({faces!r}), "live", steps=8, watch=widgets.LiveView(0))
+trainer = train(recipe, Faces({faces!r}), "live", steps=8, callback=widgets.LiveView(0))
 """
-# JupyterLab asks nothing about news, and keeps cells that are out of sight in the page.
-SETTINGS = {"apputils-extension/notification": {"fetchNews": "false"}, "notebook-extension/tracker": {}}
-SETTINGS["notebook-extension/tracker"]["windowingMode"] = "none"
-OPENED = "() => window.jupyterapp?.shell.currentWidget?.sessionContext && window.jupyterapp.restored"
+# JupyterLab asks nothing about news, and keeps cells that are out of view in the page.
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false"},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+FOLDERS = {
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTER_CONFIG_DIR": "config",
+    "IPYTHONDIR": "ipython",
+}
+OPENED = """() =>
+    window.jupyterapp?.shell.currentWidget?.sessionContext && window.jupyterapp.restored"""
 READY = """async () => {
     const panel = jupyterapp.shell.currentWidget;
-    await panel.context.ready; await panel.sessionContext.ready; await panel.sessionContext.session.kernel.info;
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await panel.sessionContext.session.kernel.info;
 }"""
 RUN_ALL = """async seconds => {
-    const late = new Promise((_, fail) => setTimeout(() => fail(`not through after ${seconds} s`), 1000 * seconds));
+    const late = new Promise((_, fail) => {
+        setTimeout(() => fail(`not finished after ${seconds} s`), 1000 * seconds);
+    });
     await Promise.race([jupyterapp.commands.execute("notebook:run-all-cells"), late]);
     return JSON.stringify(jupyterapp.shell.currentWidget.model.toJSON());
 }"""
-# From a key's press to the moment the picture that it caused can be seen, by the browser's own clock.
-NEXT_PICTURE = """image => {
+# From a key press to the moment when the image that it caused is visible, by the browser's clock.
+NEXT_IMAGE = """image => {
     let pressed = performance.now();
-    addEventListener("keydown", () => pressed = performance.now(), {capture: true, once: true});
-    window.changed = new Promise(done => image.addEventListener(
-        "load", () => requestAnimationFrame(() => done(performance.now() - pressed)), {once: true}));
+    const press = () => pressed = performance.now();
+    addEventListener("keydown", press, {capture: true, once: true});
+    window.changed = new Promise(done => {
+        const shown = () => requestAnimationFrame(() => done(performance.now() - pressed));
+        image.addEventListener("load", shown, {once: true});
+    });
 }"""
-COUNT_PICTURES = """image => {
-    window.pictures = 0;
-    new MutationObserver(() => window.pictures++).observe(image, {attributeFilter: ["src"]});
+COUNT_IMAGES = """image => {
+    window.imageCount = 0;
+    new MutationObserver(() => window.imageCount++).observe(image, {attributeFilter: ["src"]});
 }"""
-COLLECT = """() => {
-    window.seen = new Set();
-    setInterval(() => document.querySelectorAll(".jp-RenderedImage img").forEach(i => seen.add(i.src)), 50);
+# The texts of labels that are too long for their width.
+CUT_LABELS = """box => Array.from(box.querySelectorAll(".widget-label"))
+    .filter(label => label.scrollWidth > label.clientWidth).map(label => label.textContent)"""
+COLLECT_IMAGES = """() => {
+    window.sources = new Set();
+    const collect = image => sources.add(image.src);
+    setInterval(() => {
+        document.querySelectorAll(".jp-RenderedImage img").forEach(collect);
+    }, 50);
 }"""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A copy of the project, so that no committed page is touched."""
+    """A copy of the project, so that no committed page is changed."""
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "animegan_helpers", root / "animegan_helpers")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     return root
 
 
-@pytest.fixture(scope="module")
-def jupyter(project, tmp_path_factory):
-    """JupyterLab on a free port, with settings and a runtime folder of its own. -> its address."""
-    own = tmp_path_factory.mktemp("jupyter")
+def jupyter_environment(folder: Path, project: Path) -> dict:
+    """-> environment variables: Jupyter's settings and runtime files go into the folder."""
     for name, values in SETTINGS.items():
-        path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values), encoding="utf-8")
-    folders = {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
-    folders |= {"JUPYTER_RUNTIME_DIR": "runtime", "JUPYTER_CONFIG_DIR": "config", "IPYTHONDIR": "ipython"}
-    env = os.environ | {name: str(own / folder) for name, folder in folders.items()} | {"PYTHONPATH": str(project)}
+    environment = dict(os.environ)
+    for variable, name in FOLDERS.items():
+        environment[variable] = str(folder / name)
+    environment["PYTHONPATH"] = str(project)
+    return environment
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1", "--ServerApp.port_retries=0"]
-    options += ["--IdentityProvider.token=", "--expose-app-in-browser", f"--ServerApp.root_dir={project}"]
-    log = open(own / "log.txt", "w", encoding="utf-8")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyter", "lab", *options], env=env, stdout=log, stderr=log, start_new_session=True
-    )
-    address = f"http://127.0.0.1:{port}"
+        return free.getsockname()[1]
+
+
+def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    """Until the server answers, for a minute at most."""
     for _ in range(300):
         try:
             urllib.request.urlopen(f"{address}/api", timeout=5).close()
-            break
+            return
         except OSError:
-            assert server.poll() is None, (own / "log.txt").read_text(encoding="utf-8")
+            assert server.poll() is None, log.read_text(encoding="utf-8")
             time.sleep(0.2)
-    yield address
-    server.send_signal(signal.SIGTERM)  # it ends its kernels, too
+
+
+def stop(server: subprocess.Popen) -> None:
+    """End the server, which ends its kernels."""
+    server.send_signal(signal.SIGTERM)
     try:
         server.wait(20)
     except subprocess.TimeoutExpired:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-    log.close()
+
+
+@pytest.fixture(scope="module")
+def jupyter(project, tmp_path_factory):
+    """JupyterLab on a free port, with its own settings and runtime folder. -> its address."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    port = free_port()
+    options = ["--no-browser", "--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1"]
+    options += [f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    options += [f"--ServerApp.root_dir={project}"]
+    log = folder / "log.txt"
+    with open(log, "w", encoding="utf-8") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyter", "lab", *options],
+            env=jupyter_environment(folder, project),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        address = f"http://127.0.0.1:{port}"
+        wait_for(address, server, log)
+        yield address
+        stop(server)
 
 
 @pytest.fixture(scope="module")
 def window(chromium):
-    """One for all tests: what JupyterLab is made of is loaded once. What can't be found within 30 s is not there."""
+    """One window for all tests, so that JupyterLab is loaded once. It waits 30 s for elements."""
     window = chromium.new_context(
-        viewport={"width": 1400, "height": 1000}, permissions=["clipboard-read", "clipboard-write"]
+        viewport={"width": 1400, "height": 1000},
+        permissions=["clipboard-read", "clipboard-write"],
     )
     window.set_default_timeout(30_000)
     return window
@@ -123,7 +174,7 @@ def page(window):
     tab.close()
 
 
-def opened(page, address, name):
+def open_notebook(page, address, name):
     """Open a notebook, and wait for its kernel."""
     page.goto(f"{address}/lab/tree/notebooks/{name}?reset")
     page.wait_for_function(OPENED)
@@ -133,122 +184,163 @@ def opened(page, address, name):
 def run_all(page, seconds=120):
     """Run all cells to the last one; none may fail. -> the notebook as it would be saved."""
     notebook = nbformat.reads(page.evaluate(RUN_ALL, seconds), as_version=4)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert [output for output in outputs if output.output_type == "error"] == []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error", output
     return notebook
 
 
-def written(project, name, source):
+def write_notebook(project, name, source):
     """A notebook of one cell -> its name."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip())])
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata["kernelspec"] = {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    }
     nbformat.write(notebook, project / "notebooks" / name)
     return name
 
 
-def screenshot(shown, name):
+def screenshot(element, name):
+    """Save a screenshot, if ANIMEGAN_SCREENSHOTS names a folder."""
     folder = os.environ.get("ANIMEGAN_SCREENSHOTS")
     if folder:
-        shown.screenshot(path=Path(folder) / f"{name}.png")
+        element.screenshot(path=Path(folder) / f"{name}.png")
 
 
-class Shown:
-    """The explorer in the page: its picture, its controls."""
+class ShownExplorer:
+    """The explorer in the page: its image and its controls."""
 
     def __init__(self, page):
         self.page = page
         self.image = page.locator(".jp-OutputArea img.widget-image").first
-        self.box = page.locator(".jp-OutputArea .widget-hbox", has=page.locator("img.widget-image")).first
+        boxes = page.locator(".jp-OutputArea .widget-hbox", has=page.locator("img.widget-image"))
+        self.box = boxes.first
         self.box.wait_for()
         self.box.scroll_into_view_if_needed()
 
-    def handle(self, name):
+    def slider(self, name):
         label = self.page.get_by_text(name, exact=True)
-        return self.box.locator(".widget-slider", has=label).locator(".noUi-handle")
+        return self.box.locator(".widget-slider", has=label)
+
+    def handle(self, name):
+        return self.slider(name).locator(".noUi-handle")
 
     def changes(self, act) -> float:
-        """Do something after which the picture must change. -> the milliseconds that took, from a key's press on."""
+        """Do something that must change the image. -> milliseconds from the key press to it."""
         before = self.image.get_attribute("src")
-        self.image.evaluate(NEXT_PICTURE)
+        self.image.evaluate(NEXT_IMAGE)
         act()
-        told = self.page.wait_for_function("() => window.changed").json_value()
+        milliseconds = self.page.wait_for_function("() => window.changed").json_value()
         assert self.image.get_attribute("src") != before
-        return told
+        return milliseconds
 
     def press(self, name, key="ArrowRight") -> float:
         self.handle(name).focus()
         return self.changes(lambda: self.page.keyboard.press(key))
 
+    def click_track(self, name, fraction) -> float:
+        """Click somewhere on a slider's track: 0 is its left end, 1 its right end."""
+        track = self.slider(name).locator(".noUi-target").bounding_box()
+        x = track["x"] + fraction * track["width"]
+        y = track["y"] + track["height"] / 2
+        return self.changes(lambda: self.page.mouse.click(x, y))
+
     def click(self, name):
         self.box.get_by_role("button", name=name).click()
 
-    def line(self):
+    def command(self):
         return self.box.locator("textarea").input_value()
 
 
-def test_every_control_of_the_explorer_changes_its_picture(page, jupyter, project, capsys):
-    opened(page, jupyter, written(project, "tiny.ipynb", EXPLORER))
+@pytest.fixture(scope="module")
+def tiny_notebook(project):
+    """A notebook of one cell, which shows an explorer."""
+    return write_notebook(project, "tiny.ipynb", EXPLORER)
+
+
+@pytest.fixture
+def explorer(page, jupyter, tiny_notebook):
+    """The explorer of the tiny notebook."""
+    open_notebook(page, jupyter, tiny_notebook)
     run_all(page)
-    shown = Shown(page)
-    screenshot(shown.box, "1_start")
+    return ShownExplorer(page)
 
-    shown.press("hair dark to light")
-    took = [shown.press("hair cold to warm") for _ in range(10)]
-    told = f"from key to picture: median {statistics.median(took):.0f} ms, worst {max(took):.0f} ms"
+
+def test_every_slider_of_the_explorer_changes_its_image(explorer, capsys):
+    screenshot(explorer.box, "1_start")
+    explorer.press("hair dark to light")
+    times = [explorer.press("hair cold to warm") for _ in range(10)]
+    message = (
+        f"from key press to image: median {statistics.median(times):.0f} ms,"
+        f" worst {max(times):.0f} ms"
+    )
     with capsys.disabled():
-        print(f"\n{told}, load {os.getloadavg()[0]:.1f}")
-    assert statistics.median(took) < 1500, told  # how fast it is, is a benchmark's business
+        print(f"\n{message}, load {os.getloadavg()[0]:.1f}")
+    assert statistics.median(times) < 1500, message  # how fast it is, a benchmark measures
 
-    shown.press("truncation", "ArrowLeft")
-    track = shown.box.locator(".widget-slider", has=page.get_by_text("skin dark to light", exact=True))
-    where = track.locator(".noUi-target").bounding_box()
-    shown.changes(lambda: page.mouse.click(where["x"] + 0.8 * where["width"], where["y"] + where["height"] / 2))
-    shown.box.get_by_text("one by one").click()
-    shown.handle("number 1").wait_for()
-    shown.press("number 1")
-    assert all(name in shown.line() for name in ("'hair cold to warm': 1.0", "'skin dark to light'", "'number 1': 0.1"))
-    screenshot(shown.box, "2_moved")
+    explorer.press("truncation", "ArrowLeft")
+    explorer.click_track("skin dark to light", 0.8)
+    explorer.box.get_by_text("components of z").click()
+    assert explorer.box.evaluate(CUT_LABELS) == []
+    explorer.handle("component 1").wait_for()
+    explorer.press("component 1")
+    for offset in ("'hair cold to warm': 1.0", "'skin dark to light'", "'component 1': 0.1"):
+        assert offset in explorer.command()
+    screenshot(explorer.box, "2_moved")
 
-    shown.click("Copy the code")
-    shown.box.get_by_text("Copied").wait_for()
-    page.wait_for_function("async line => await navigator.clipboard.readText() === line", arg=shown.line())
-    shown.click("Save as PNG")
-    saved = shown.box.get_by_text("Saved as").inner_text().removeprefix("Saved as ")
-    assert Path(saved).parent == project / "data" / "pictures" and Path(saved).stat().st_size > 10_000
-    screenshot(shown.box, "3_saved")
 
-    seed = shown.box.locator("input[type=number]")
+def test_every_button_of_the_explorer_works(explorer, page, project):
+    explorer.click("Copy the command")
+    explorer.box.get_by_text("Copied").wait_for()
+    copied = "async command => await navigator.clipboard.readText() === command"
+    page.wait_for_function(copied, arg=explorer.command())
+    explorer.click("Save as PNG")
+    status = explorer.box.get_by_text("Saved as").inner_text()
+    saved = Path(status.removeprefix("Saved as "))
+    assert saved.parent == project / "data" / "saved_faces"
+    assert saved.stat().st_size > 10_000
+    screenshot(explorer.box, "3_saved")
+
+    seed = explorer.box.locator("input[type=number]")
     seed.fill("7")
-    shown.changes(lambda: seed.press("Enter"))
-    for name in ("Reset", "Random"):
-        shown.changes(lambda name=name: shown.click(name))
-    first = shown.line()
-    shown.image.evaluate(COUNT_PICTURES)
-    shown.click("Walk")
-    page.wait_for_function("first => document.querySelector('.jp-OutputArea textarea').value !== first", arg=first)
-    assert page.evaluate("() => pictures") > 5
-    screenshot(shown.box, "4_walked")
+    explorer.changes(lambda: seed.press("Enter"))
+    explorer.changes(lambda: explorer.click("Reset"))
+    explorer.changes(lambda: explorer.click("Random"))
+    before = explorer.command()
+    explorer.image.evaluate(COUNT_IMAGES)
+    explorer.click("Walk")
+    has_changed = "before => document.querySelector('.jp-OutputArea textarea').value !== before"
+    page.wait_for_function(has_changed, arg=before)
+    assert page.evaluate("() => imageCount") > 5
+    screenshot(explorer.box, "4_walked")
     page.set_viewport_size({"width": 900, "height": 1100})
-    screenshot(shown.box, "5_narrow")
+    screenshot(explorer.box, "5_narrow")
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_explorer_of_a_page_works_there(page, jupyter, name):
-    opened(page, jupyter, name)
+    open_notebook(page, jupyter, name)
     run_all(page, seconds=600)
-    shown = Shown(page)
-    shown.box.locator(".noUi-handle").first.focus()
-    shown.changes(lambda: page.keyboard.press("ArrowRight"))
-    shown.changes(lambda: shown.click("Random"))
-    screenshot(shown.box, name.removesuffix(".ipynb"))
+    explorer = ShownExplorer(page)
+    explorer.box.locator(".noUi-handle").first.focus()
+    explorer.changes(lambda: page.keyboard.press("ArrowRight"))
+    explorer.changes(lambda: explorer.click("Random"))
+    screenshot(explorer.box, name.removesuffix(".ipynb"))
     screenshot(page, name.removesuffix(".ipynb") + "_page")
 
 
-def test_the_live_view_changes_while_training_runs_and_its_last_picture_is_kept(page, jupyter, project, faces):
-    opened(page, jupyter, written(project, "live.ipynb", LIVE.format(faces=str(faces.folder))))
-    page.evaluate(COLLECT)
+def test_the_live_view_changes_during_training_and_its_last_image_is_kept(
+    page, jupyter, project, faces
+):
+    name = write_notebook(project, "live.ipynb", LIVE.format(faces=str(faces.folder)))
+    open_notebook(page, jupyter, name)
+    page.evaluate(COLLECT_IMAGES)
     notebook = run_all(page)
-    assert page.evaluate("() => seen.size") >= 3
-    kept = [output for output in notebook.cells[0].outputs if "image/png" in output.get("data", {})]
-    assert len(kept) == 1 and "Faces drawn from fixed codes" in kept[0].metadata["image/png"]["alt"]
+    assert page.evaluate("() => sources.size") >= 3
+    outputs = notebook.cells[0].outputs
+    kept = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(kept) == 1
+    assert "Faces generated from fixed latent vectors" in kept[0].metadata["image/png"]["alt"]
     screenshot(page.locator(".jp-OutputArea").first, "live")

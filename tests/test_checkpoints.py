@@ -1,4 +1,4 @@
-"""checkpoints: the state of a run becomes a file that survives."""
+"""checkpoints: the state of a run becomes a file that survives a crash."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ import torch
 from animegan_helpers import checkpoints
 
 
-def state(value=1.0):
+def make_state(value=1.0):
     return {
         "step": 3,
         "name": "x",
@@ -22,38 +22,42 @@ def state(value=1.0):
     }
 
 
-def same(one, other):
+def is_same(one, other):
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(is_same(one[key], other[key]) for key in one)
     return one == other
 
 
-def names(folder):
+def file_names(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_what_is_saved_comes_back(tmp_path):
-    path = checkpoints.save(state(), tmp_path / "new" / "a.pt")
-    assert same(checkpoints.load(path), state())
-    assert names(tmp_path) == ["a.pt"]
+# ---- saving ----
 
 
-def test_a_save_that_fails_leaves_the_earlier_file_and_no_stray(tmp_path, monkeypatch):
-    path = checkpoints.save(state(1.0), tmp_path / "a.pt")
+def test_a_saved_state_comes_back(tmp_path):
+    path = checkpoints.save(make_state(), tmp_path / "new" / "a.pt")
+    assert is_same(checkpoints.load(path), make_state())
+    assert file_names(tmp_path) == ["a.pt"]
+
+
+def test_a_save_that_fails_leaves_the_earlier_file_and_no_other(tmp_path, monkeypatch):
+    path = checkpoints.save(make_state(1.0), tmp_path / "a.pt")
 
     def fail(old, new):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(checkpoints.CheckpointError, match="a.pt can't be written .No space"):
-        checkpoints.save(state(2.0), path)
-    assert names(tmp_path) == ["a.pt"] and same(checkpoints.load(path), state(1.0))
+        checkpoints.save(make_state(2.0), path)
+    assert file_names(tmp_path) == ["a.pt"]
+    assert is_same(checkpoints.load(path), make_state(1.0))
 
 
-def test_a_full_disk_leaves_the_earlier_file_and_no_stray(tmp_path):
-    path = checkpoints.save(state(1.0), tmp_path / "a.pt")
+def test_a_full_disk_leaves_the_earlier_file_and_no_other(tmp_path):
+    path = checkpoints.save(make_state(1.0), tmp_path / "a.pt")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
     try:
@@ -61,30 +65,36 @@ def test_a_full_disk_leaves_the_earlier_file_and_no_stray(tmp_path):
             checkpoints.save({"large": torch.zeros(1_000_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert names(tmp_path) == ["a.pt"] and same(checkpoints.load(path), state(1.0))
+    assert file_names(tmp_path) == ["a.pt"]
+    assert is_same(checkpoints.load(path), make_state(1.0))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
 def test_a_kill_while_saving_leaves_a_whole_file(tmp_path):
-    path = checkpoints.save(state(0.0), tmp_path / "a.pt")
-    for wait in (0.05, 0.08, 0.13):
+    path = checkpoints.save(make_state(0.0), tmp_path / "a.pt")
+    for seconds in (0.05, 0.08, 0.13):
         child = os.fork()
         if not child:
             try:
                 for value in range(1, 100_000):
-                    checkpoints.save(state(float(value)), path)
+                    checkpoints.save(make_state(float(value)), path)
             finally:
                 os._exit(1)
-        time.sleep(wait)
+        time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         loaded = checkpoints.load(path)
-        assert same(loaded, state(loaded["weights"]["a"][0, 0].item()))
+        value = loaded["weights"]["a"][0, 0].item()
+        assert is_same(loaded, make_state(value))
 
 
-def test_a_flipped_bit_is_never_loaded_as_something_else(tmp_path):
-    path = checkpoints.save(state(), tmp_path / "a.pt")
-    raw, found = path.read_bytes(), 0
+# ---- loading ----
+
+
+def test_a_flipped_bit_is_never_loaded_as_another_state(tmp_path):
+    path = checkpoints.save(make_state(), tmp_path / "a.pt")
+    raw = path.read_bytes()
+    refused = 0
     for position in random.Random(0).sample(range(len(raw)), 60):
         damaged = bytearray(raw)
         damaged[position] ^= 1 << position % 8
@@ -93,23 +103,24 @@ def test_a_flipped_bit_is_never_loaded_as_something_else(tmp_path):
             loaded = checkpoints.load(path)
         except checkpoints.CheckpointError as error:
             assert "a.pt" in str(error)
-            found += 1
+            refused += 1
         else:
-            assert same(loaded, state()), f"bit flipped at byte {position}"
-    assert found > 20
+            assert is_same(loaded, make_state()), f"bit flipped at byte {position}"
+    assert refused > 20
 
 
 @pytest.mark.parametrize("content", [b"", b"I am a text\n" * 50, b"PK\x03\x04"])
-def test_what_is_no_checkpoint_is_named(tmp_path, content):
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(checkpoints.CheckpointError, match="a.pt .*delete it"):
         checkpoints.load(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_cut_file_is_named(tmp_path, share):
-    path = checkpoints.save(state(), tmp_path / "a.pt")
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
+def test_a_truncated_file_is_named(tmp_path, fraction):
+    path = checkpoints.save(make_state(), tmp_path / "a.pt")
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(fraction * len(raw))])
     with pytest.raises(checkpoints.CheckpointError, match="a.pt"):
         checkpoints.load(path)
 
@@ -137,7 +148,10 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path):
     assert os.path.exists(marker), "the attack itself works"
 
 
-def test_the_newest_is_taken_and_a_damaged_one_falls_back_with_a_warning(tmp_path):
+# ---- the checkpoints of a run ----
+
+
+def test_the_newest_is_loaded_and_a_damaged_one_falls_back_with_a_warning(tmp_path):
     for step in (8, 1000, 99):
         checkpoints.save({"step": step}, checkpoints.at_step(tmp_path, step))
     assert checkpoints.newest(tmp_path) == {"step": 1000}
@@ -155,4 +169,14 @@ def test_the_last_three_are_kept(tmp_path):
     for step in (1, 2, 30, 4, 500):
         checkpoints.save({}, checkpoints.at_step(tmp_path, step))
     checkpoints.prune(tmp_path)
-    assert names(tmp_path) == ["step_00000004.pt", "step_00000030.pt", "step_00000500.pt"]
+    assert file_names(tmp_path) == ["step_00000004.pt", "step_00000030.pt", "step_00000500.pt"]
+
+
+def test_milestones_are_kept_and_what_a_killed_save_left_is_deleted(tmp_path):
+    for step in (512, 1000, 1024, 1536, 2048, 3000, 3001, 3002):
+        checkpoints.save({}, checkpoints.at_step(tmp_path, step))
+    (tmp_path / "checkpoints" / ".step_00003003.pt.part").write_bytes(b"PK")
+    checkpoints.prune(tmp_path)
+    kept = [f"step_{step:08d}.pt" for step in (1024, 2048, 3000, 3001, 3002)]
+    assert file_names(tmp_path) == kept
+    assert [path.name for path in checkpoints.saved(tmp_path)] == kept

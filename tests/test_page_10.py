@@ -1,6 +1,7 @@
 """Page 10: its compiled step and its CUDA graph are compared with the plain step.
 
-They need a GPU. Here stand-ins take its place: a compiler's backend that only traces, and a tape for a CUDA graph.
+They need a GPU. Here stand-ins take its place: a compiler's backend that only traces, and a tape
+that records and replays operations as a CUDA graph does.
 """
 
 import functools
@@ -16,22 +17,25 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from animegan_helpers import fast, preprocess, recipes, training
+from animegan_helpers import recipes, speed
+from animegan_helpers.dataset import batches
+from animegan_helpers.losses import r1_penalty
+from animegan_helpers.trainer import Trainer, train_step
 
 PAGE = Path(__file__).parent.parent / "notebooks" / "10_make_it_fast.ipynb"
 CELLS = ("import functools", "class Compiled:", "class Graphed:", "def graphed_step(")
 SMALL = {"width": 4, "z_dim": 8, "batch": 4, "size": 16}
-WITH_R1 = recipes.get("default", **SMALL, r1_every=3, lr_fall=0)
+WITH_R1 = recipes.get("default", **SMALL, r1_every=3, lr_decay_start=0)
 WITHOUT_R1 = recipes.get("bce", **SMALL)
 STEPS = 14
 WARM_UP = 3
 
 
-def cell(text):
+def source_of_cell(text):
     """-> the source of the page's only code cell that holds the text."""
-    notebook = json.loads(PAGE.read_text(encoding="utf-8"))
-    sources = ["".join(one["source"]) for one in notebook["cells"] if one["cell_type"] == "code"]
-    (source,) = (source for source in sources if text in source)
+    cells = json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    (source,) = [source for source in sources if text in source]
     return source
 
 
@@ -40,7 +44,7 @@ def page():
     """-> what the page's cells define, by name."""
     names = {}
     for text in CELLS:
-        exec(compile(cell(text), PAGE.name, "exec"), names)
+        exec(compile(source_of_cell(text), PAGE.name, "exec"), names)
     return SimpleNamespace(**names, names=names)
 
 
@@ -81,14 +85,14 @@ class Tape(TorchDispatchMode):
     def replay(self):
         self.replays += 1
         for operation, args, kwargs, output in self.operations:
-            again = operation(*args, **kwargs)
-            for old, new in zip(tensors(output), tensors(again)):
+            new_output = operation(*args, **kwargs)
+            for old, new in zip(tensors(output), tensors(new_output)):
                 if old.data_ptr() != new.data_ptr():
                     old.copy_(new)
 
 
 class Stream:
-    """A CUDA stream that only writes into a log for whom it waits."""
+    """A CUDA stream that only logs which stream it waits for."""
 
     def __init__(self, name, log):
         self.name = name
@@ -100,7 +104,10 @@ class Stream:
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """torch.cuda's graphs and streams on a CPU. -> `graphs`, those that were made, and `log`, what streams did."""
+    """torch.cuda's graphs and streams on a CPU.
+
+    -> `graphs`, those that were created, and `log`, what streams did.
+    """
     graphs = []
     log = []
     streams = [Stream("main", log)]
@@ -144,22 +151,38 @@ def traced(monkeypatch):
     return graphs
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """torch.compile that changes nothing. -> the networks that it was called with."""
+    networks = []
+
+    def stand_in(network):
+        networks.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    return networks
+
+
 # ---- what both are compared by ----
 
 
-def played(game, faces, steps=STEPS):
-    """-> the history of a game's next steps, and all its weights and Adam states afterwards."""
-    batches = iter(preprocess.batches(faces, game.recipe.batch, seed=3))
-    history = [game.play(next(batches)) for _ in range(steps)]
-    parts = [part.state_dict() for part in (game.G, game.D, game.averaged) if part]
-    adams = [opt.state_dict()["state"] for opt in (game.opt_g, game.opt_d)]
-    return history, [tensor.clone() for tensor in tensors(parts, adams)]
+def train(trainer, faces, steps=STEPS):
+    """-> the numbers of a trainer's next steps, and all its weights and Adam states after them."""
+    loader = iter(batches(faces, trainer.recipe.batch, seed=3))
+    numbers = [trainer.step(next(loader)).tolist() for _ in range(steps)]
+    networks = [trainer.G, trainer.D, trainer.G_ema]
+    weights = [network.state_dict() for network in networks if network is not None]
+    adams = [optimizer.state_dict()["state"] for optimizer in (trainer.opt_g, trainer.opt_d)]
+    return numbers, [tensor.clone() for tensor in tensors(weights, adams)]
 
 
-def assert_same(one, other):
-    assert one[0] == other[0]
-    assert len(one[1]) == len(other[1])
-    assert all(torch.equal(a, b) for a, b in zip(one[1], other[1]))
+def assert_equal_training(one, other):
+    numbers, state = one
+    other_numbers, other_state = other
+    assert numbers == other_numbers
+    assert len(state) == len(other_state)
+    assert all(torch.equal(a, b) for a, b in zip(state, other_state))
 
 
 @pytest.fixture(params=[WITH_R1, WITHOUT_R1], ids=["with R1", "without R1"])
@@ -171,10 +194,10 @@ def recipe(request):
 
 
 def test_a_graphed_step_is_the_plain_step_bit_for_bit(page, recipe, faces, cuda):
-    plain = training.Game(recipe, seed=3)
-    game = training.Game(recipe, seed=3, train_step=page.graphed_step(training.train_step))
-    page.use_capturable_adams(game)
-    assert_same(played(game, faces), played(plain, faces))
+    plain = Trainer(recipe, seed=3)
+    graphed = Trainer(recipe, seed=3, train_step=page.graphed_step(train_step))
+    page.use_capturable_adams(graphed)
+    assert_equal_training(train(graphed, faces), train(plain, faces))
     kinds = 2 if recipe.r1 else 1
     assert len(cuda.graphs) == kinds
     assert sum(graph.replays for graph in cuda.graphs) == STEPS - WARM_UP * kinds
@@ -212,26 +235,26 @@ def test_ordinary_calls_run_on_a_side_stream_and_each_stream_waits_for_the_other
 
 
 def test_garbage_is_collected_before_a_recording_and_not_during_it(page, cuda):
-    class Dead:
+    class Garbage:
         pass
 
-    collector = []
-    dead = Dead()
-    dead.itself = dead
-    alive = weakref.ref(dead)
+    states = []
+    garbage = Garbage()
+    garbage.itself = garbage
+    reference = weakref.ref(garbage)
 
     def step(x):
-        collector.append((gc.isenabled(), alive() is None))
+        states.append((gc.isenabled(), reference() is None))
         return [x * 1]
 
     graphed = page.Graphed(step)
     gc.collect()
     for _ in range(WARM_UP):
         graphed(torch.ones(1))
-    del dead
+    del garbage
     graphed(torch.ones(1))
-    assert collector[-1] == (False, True)
-    assert all(enabled for enabled, _ in collector[:-1])
+    assert states[-1] == (False, True)
+    assert all(enabled for enabled, _ in states[:-1])
     assert gc.isenabled()
 
 
@@ -249,59 +272,71 @@ def test_the_collector_comes_back_after_a_recording_that_fails(page, cuda):
     assert gc.isenabled()
 
 
-def test_a_graph_refuses_a_learning_rate_that_falls(page):
-    with pytest.raises(AssertionError, match="constant"):
-        page.use_capturable_adams(training.Game(WITH_R1.changed(lr_fall=500)))
+def test_a_graph_refuses_a_learning_rate_that_decays(page):
+    with pytest.raises(AssertionError, match="without decay"):
+        page.use_capturable_adams(Trainer(WITH_R1.changed(lr_decay_start=500)))
 
 
 def test_adams_keep_their_step_counts_on_the_device(page):
-    game = training.Game(WITHOUT_R1)
-    page.use_capturable_adams(game)
-    for opt, net in ((game.opt_g, game.G), (game.opt_d, game.D)):
-        (group,) = opt.param_groups
+    trainer = Trainer(WITHOUT_R1)
+    page.use_capturable_adams(trainer)
+    for optimizer, network in ((trainer.opt_g, trainer.G), (trainer.opt_d, trainer.D)):
+        (group,) = optimizer.param_groups
         assert group["capturable"] and group["fused"]
-        assert all(a is b for a, b in zip(group["params"], net.parameters()))
+        assert all(a is b for a, b in zip(group["params"], network.parameters()))
 
 
 # ---- torch.compile ----
 
 
-def test_a_compiled_step_is_the_plain_step_bit_for_bit(page, recipe, faces, traced):
-    plain = training.Game(recipe, seed=3)
-    game = training.Game(recipe, seed=3, train_step=page.compiled_step)
-    assert_same(played(game, faces), played(plain, faces))
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_compiled_step_is_the_plain_step_bit_for_bit(page, recipe, dtype, faces, traced):
+    options = {"seed": 3, "speed": speed.Speed(dtype)}
+    plain = Trainer(recipe, **options)
+    trainer = Trainer(recipe, **options, train_step=page.compiled_step(train_step))
+    assert_equal_training(train(trainer, faces), train(plain, faces))
     assert traced
 
 
-def test_both_networks_are_compiled_and_only_once(page, faces, monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)
-    game = training.Game(WITH_R1, seed=3, train_step=page.compiled_step)
-    played(game, faces, steps=3)
-    assert compiled == game.fast_nets
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_both_networks_are_compiled_and_only_once(page, dtype, faces, compiled):
+    step = page.compiled_step(train_step)
+    trainer = Trainer(WITH_R1, seed=3, speed=speed.Speed(dtype), train_step=step)
+    train(trainer, faces, steps=3)
+    if dtype is not None:
+        compiled = [half_precision.network for half_precision in compiled]
+    assert compiled == [trainer.G, trainer.D]
 
 
 def test_r1_asks_the_plain_network_in_float32(page, monkeypatch):
-    compiled = []
+    calls = []
     dtypes = []
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 1), torch.nn.Flatten(0))
-    net.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 1), torch.nn.Flatten(0))
+    network.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
 
     def stand_in(function):
         def call(x):
-            compiled.append(x)
+            calls.append(x)
             return function(x)
 
         return call
 
     monkeypatch.setattr(torch, "compile", stand_in)
-    D = page.Compiled(fast.Fast(net, fast.Speed(torch.bfloat16)))
+    D = page.Compiled(speed.HalfPrecision(network, torch.bfloat16))
     real = torch.randn(2, 3, 2, 2)
     D(real)
-    assert len(compiled) == 1
-    training.r1_penalty(D, real).backward()
-    assert len(compiled) == 1
+    assert len(calls) == 1
+    r1_penalty(D, real).backward()
+    assert len(calls) == 1
     assert dtypes == [torch.bfloat16, torch.float32]
+
+
+def test_freezing_a_compiled_network_freezes_its_weights(page):
+    network = torch.nn.Linear(2, 1)
+    D = page.Compiled(speed.HalfPrecision(network, torch.bfloat16))
+    for requires_grad in (False, True):
+        D.requires_grad_(requires_grad)
+        assert all(weight.requires_grad == requires_grad for weight in network.parameters())
 
 
 # ---- the ladder ----
@@ -316,19 +351,29 @@ def test_r1_asks_the_plain_network_in_float32(page, monkeypatch):
     ],
     ids=["all", "no Triton", "no bfloat16"],
 )
-def test_a_gpu_climbs_the_rungs_it_can(dtype, triton, rungs, page, faces, cuda, traced, monkeypatch, capsys):
-    new_game = training.Game
-    monkeypatch.setattr(training, "Game", lambda recipe, device, **how: new_game(recipe, **how))
-    monkeypatch.setattr(fast, "best", lambda device: fast.Speed(dtype, fetch=50))
-    monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: triton or None)
+def test_a_gpu_climbs_the_rungs_it_can(
+    dtype, triton, rungs, page, cuda, traced, monkeypatch, capsys
+):
+    def trainer_on_cpu(recipe, device, **options):
+        return Trainer(recipe, **options)
+
     gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"))
-    page.names |= {"machine": gpu, "width": 4, "batch": 4}
-    exec(cell("ladder = {"), page.names)
+    page.names |= {"machine": gpu, "width": 4, "batch": 4, "Trainer": trainer_on_cpu}
+    best_speed = speed.Speed(dtype, fetch_every=50)
+    monkeypatch.setattr(speed, "best_speed", lambda device: best_speed)
+    monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: triton or None)
+    exec(source_of_cell("ladder = {"), page.names)
     ladder = page.names["ladder"]
     assert list(ladder) == rungs
     assert capsys.readouterr().out.count("not run") == 4 - len(rungs)
-    batch = torch.zeros(4, 64, 64, 3, dtype=torch.uint8)
-    for game in ladder.values():
+    images = torch.zeros(4, 64, 64, 3, dtype=torch.uint8)
+    for rung, trainer in ladder.items():
+        initial = trainer.G.net[0].weight.clone()
         for _ in range(WARM_UP + 2):
-            game.advance(batch)
-    assert sum(graph.replays for graph in cuda.graphs) == (2 if "CUDA graph" in rungs else 0)
+            trainer.step(images)
+        assert not torch.equal(trainer.G.net[0].weight, initial), f"{rung} trains other networks"
+    if "CUDA graph" in rungs:
+        assert ladder["CUDA graph"].opt_d.param_groups[0]["capturable"]
+        assert [graph.replays for graph in cuda.graphs] == [2]
+    else:
+        assert not cuda.graphs

@@ -1,4 +1,4 @@
-"""Page 11's ONNX cell: its file is valid, and ONNX Runtime generates from it what PyTorch generates."""
+"""Page 11's ONNX cell: the file is valid, and ONNX Runtime generates the same faces as PyTorch."""
 
 import json
 import sys
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from animegan_helpers import share, training
-from animegan_helpers.generator import Generator
+from animegan_helpers import web_page
+from animegan_helpers.generator import Generator, generate, sample_z
 
 PAGE = Path(__file__).parent.parent / "notebooks" / "11_share_it.ipynb"
 
@@ -25,41 +25,44 @@ def onnx_cell() -> str:
 
 @torch.random.fork_rng(devices=[])
 def tiny(activation: str) -> Generator:
-    """A generator of 16x16 images whose batch norm has seen batches: a fresh one generates uniform gray."""
+    """A generator whose batch norm has seen batches: a fresh one generates uniform gray."""
     torch.manual_seed(0)
-    G = Generator(width=2, z_dim=4, size=16, activation=activation, start="he")
+    G = Generator(width=2, z_dim=4, size=16, activation=activation, init="he")
     for norm in G.net:
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.normal_(norm.bias, 0, 0.5)
     for _ in range(30):
-        G(training.codes(64, G.z_dim, 1))
+        G(sample_z(64, G.z_dim, 1))
     return G.eval()
 
 
 def run_cell(G: Generator, out: Path) -> None:
     """Run the cell with the names that the page has defined above it."""
-    names = {"G": G, "out": out, "z64": training.codes(64, G.z_dim, 13)}
-    names |= {"np": np, "torch": torch, "nn": nn, "share": share, "training": training}
+    names = {"G": G, "out": out, "z64": sample_z(64, G.z_dim, 13)}
+    names |= {"np": np, "torch": torch, "nn": nn, "web_page": web_page, "generate": generate}
     exec(onnx_cell(), names)
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
-def test_the_file_is_valid_and_generates_the_same_faces_for_any_batch_size(activation, tmp_path, capsys):
+def test_the_file_is_valid_and_generates_the_same_faces_for_any_batch_size(
+    activation, tmp_path, capfd
+):
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     G = tiny(activation)
     run_cell(G, tmp_path)
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[1:] == ["(64, 3, 16, 16) within 1e-4 of PyTorch: True"]
+    printed = capfd.readouterr()
+    assert printed.out.splitlines()[1:] == ["(64, 3, 16, 16) within 1e-4 of PyTorch: True"]
+    assert printed.err == ""
 
     file = tmp_path / "generator.onnx"
     assert [path.name for path in tmp_path.iterdir()] == [file.name]  # the weights are in it
     onnx.checker.check_model(str(file), full_check=True)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     for count in (1, 5):
-        z = training.codes(count, G.z_dim, 9)
-        expected = training.paint(G, z).numpy()
+        z = sample_z(count, G.z_dim, 9)
+        expected = generate(G, z).numpy()
         (faces,) = session.run(["faces"], {"z": z.numpy()})
         assert expected.std() > 0.1
         assert faces.shape == expected.shape == (count, 3, 16, 16)
@@ -67,7 +70,9 @@ def test_the_file_is_valid_and_generates_the_same_faces_for_any_batch_size(activ
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime", "onnxscript"])
-def test_where_a_package_is_missing_the_cell_says_how_to_install_it(missing, tmp_path, monkeypatch, capsys):
+def test_where_a_package_is_missing_the_cell_says_how_to_install_it(
+    missing, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setitem(sys.modules, missing, None)  # what an import sees where it is not installed
     run_cell(tiny("relu"), tmp_path)
     (line,) = capsys.readouterr().out.splitlines()

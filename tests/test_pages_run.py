@@ -1,6 +1,8 @@
-"""Every page run once more as a learner leaves it: exercises answered, and a package that has drifted from page 03."""
+"""Every page is run as a learner leaves it, with wrong and with right answers to its exercises.
 
-import os
+The package differs from what page 03 builds. Page 03 must notice that, and no other page.
+"""
+
 import re
 import shutil
 from pathlib import Path
@@ -8,21 +10,22 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from pages import PAGES, page_id
 
-from animegan_helpers import preprocess
+from animegan_helpers.prepare import load_faces
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-DRIFT = ("discriminator.py", "start_weights(self, start)", 'start_weights(self, "he")')  # page 03 is where it is built
+DRIFT = ("discriminator.py", "init_weights(self, init)", 'init_weights(self, "he")')
 
-# Three wrong answers to each exercise, such as learners give, in the form of the page's own answer.
+# Three wrong answers to each exercise, such as learners give, in the form of the page's own answer
 WRONG = {
     "01": [
         ["yours = 1 / 10", "yours = 1 / 18", "yours = 4096 / 80"],
         [
             'def yours(face):\n    return drawn.draw(face | {"hair_color": "blue"})',
             'def yours(face):\n    return drawn.draw(face | {"eyes": "wink"})',
-            'def yours(face):\n    return drawn.draw(face | {"hair_color": "blue", "eyes": "closed"})',
+            "def yours(face):\n"
+            '    return drawn.draw(face | {"hair_color": "blue", "eyes": "closed"})',
         ],
         [
             'def count(folder):\n    return len(set(folder.rglob("*.png")))',
@@ -32,12 +35,20 @@ WRONG = {
     ],
     "02": [
         ["yours = 51 / 255", "yours = 51 / 255 - 1", "yours = 0.6"],
-        ["yours = len(prepared) / 100", "yours = len(prepared) // 100 + 1", "yours = len(prepared)"],
+        [
+            "yours = len(prepared) / 100",
+            "yours = len(prepared) // 100 + 1",
+            "yours = len(prepared)",
+        ],
         ["mean, spread = 0.5, 1.0", "mean, spread = 0.5, 0.25", "mean, spread = 0.0, 1.0"],
     ],
     "03": [
         ["yours = (96 - 5) // 3", "yours = 96 // 3", "yours = (96 - 5) / 3 + 1"],
-        ["yours = 32 * 16 * 4 * 4", "yours = 32 * 16 * 4 * 4 + 3 * 32", "yours = 32 * 4 * 4 + 2 * 32"],
+        [
+            "yours = 32 * 16 * 4 * 4",
+            "yours = 32 * 16 * 4 * 4 + 3 * 32",
+            "yours = 32 * 4 * 4 + 2 * 32",
+        ],
         [
             "def norm_of(channels):\n    return nn.BatchNorm2d(channels, momentum=0.8)",
             "def norm_of(channels):\n    return nn.BatchNorm2d(channels, 0.2)",
@@ -47,13 +58,17 @@ WRONG = {
     "04": [
         ["yours = (7 - 1) * 3 + 5", "yours = (7 - 1) * 3 + 5 - 1", "yours = (7 + 2 - 5) // 3 + 1"],
         [
-            "def yours(picture):\n    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=2, padding=2)",
-            "def yours(picture):\n    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=1, padding=1)",
-            "def yours(picture):\n    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=4, padding=1)",
+            "def yours(picture):\n"
+            "    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=2, padding=2)",
+            "def yours(picture):\n"
+            "    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=1, padding=1)",
+            "def yours(picture):\n"
+            "    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=4, padding=1)",
         ],
         [
             "def preview(G, codes):\n    with torch.no_grad():\n        return G(codes)",
-            "def preview(G, codes):\n    G.eval()\n    with torch.no_grad():\n        return G(codes)",
+            "def preview(G, codes):\n    G.eval()\n"
+            "    with torch.no_grad():\n        return G(codes)",
             "def preview(G, codes):\n    pass",
         ],
     ],
@@ -96,16 +111,16 @@ WRONG = {
     ],
     "07": [
         ["yours = 64 * 0.5", "yours = 0.5**2", "yours = (64 * 0.5**2) ** 0.5"],
-        ['yours = "down"', 'yours = "neither"', "yours = fids[1]"],
+        ['yours = "down"', 'yours = "neither"', "yours = truncated_fid"],
         [
             """def fid_of(faces):
-    return my_fid(real, measure.features(shipped, faces.permute(0, 3, 1, 2).float()))
+    return fid(real, extract_features(package_judge, faces.permute(0, 3, 1, 2).float()))
 """,
             """def fid_of(faces):
-    return my_fid(real, measure.features(shipped, faces.permute(0, 3, 1, 2).float() / 255 - 0.5))
+    return fid(real, extract_features(package_judge, faces.permute(0, 3, 1, 2).float() / 255 - 0.5))
 """,
             """def fid_of(faces):
-    return my_fid(real, measure.features(shipped, faces.permute(0, 3, 1, 2).float() / 127.5))
+    return fid(real, extract_features(package_judge, faces.permute(0, 3, 1, 2).float() / 127.5))
 """,
         ],
     ],
@@ -113,7 +128,8 @@ WRONG = {
         [
             """def d_loss(real_logits, fake_logits):
     bce = F.binary_cross_entropy_with_logits
-    return bce(real_logits, torch.zeros_like(real_logits)) + bce(fake_logits, torch.ones_like(fake_logits))
+    real_loss = bce(real_logits, torch.zeros_like(real_logits))
+    return real_loss + bce(fake_logits, torch.ones_like(fake_logits))
 """,
             """def d_loss(real_logits, fake_logits):
     bce = F.binary_cross_entropy
@@ -137,7 +153,8 @@ WRONG = {
 """,
         ],
         [
-            "def saved_epochs(epochs=23):\n    return [epoch for epoch in range(epochs) if (epoch + 1) % 5 == 0]",
+            "def saved_epochs(epochs=23):\n"
+            "    return [epoch for epoch in range(epochs) if (epoch + 1) % 5 == 0]",
             "def saved_epochs(epochs=23):\n"
             "    return [epoch for epoch in range(epochs) if epoch % 5 == 0 or epoch == epochs]",
             "def saved_epochs(epochs=23):\n    return list(range(epochs))",
@@ -157,21 +174,24 @@ WRONG = {
 """,
         ],
         [
-            "def what_d_sees(real, fake, change):\n    return real, change(fake)",
-            "def what_d_sees(real, fake, change):\n    return real, fake",
-            "def what_d_sees(real, fake, change):\n    return change(real), change(real) * 0 + fake",
+            "def what_d_sees(real, fake, augment):\n    return real, augment(fake)",
+            "def what_d_sees(real, fake, augment):\n    return real, fake",
+            "def what_d_sees(real, fake, augment):\n"
+            "    return augment(real), augment(real) * 0 + fake",
         ],
     ],
     "10": [
         ["yours = 2", "yours = 4", "yours = 4 * 5 / 4"],
         [
             "def yours(gradients, counts):\n    return sum(gradients) / len(gradients)",
-            "def yours(gradients, counts):\n    return sum(g * n for g, n in zip(gradients, counts))",
+            "def yours(gradients, counts):\n"
+            "    return sum(g * n for g, n in zip(gradients, counts))",
             "def yours(gradients, counts):\n    return sum(gradients) / sum(counts)",
         ],
         [
             "def keep(history, loss):\n    history.append(loss.clone())\n    return history",
-            "def keep(history, loss):\n    loss.detach()\n    history.append(loss)\n    return history",
+            "def keep(history, loss):\n    loss.detach()\n"
+            "    history.append(loss)\n    return history",
             "def keep(history, loss):\n    history.append(0.0)\n    return history",
         ],
     ],
@@ -201,71 +221,92 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def drifted(tmp_path_factory):
-    """A copy of the project whose package has drifted, with the drawn faces already there."""
-    preprocess.ready("drawn")
+    """A copy of the project, synthetic faces included, with a package that has drifted."""
+    load_faces("drawn")
     root = tmp_path_factory.mktemp("drifted")
-    shutil.copytree(ROOT / "animegan_helpers", root / "animegan_helpers")
-    shutil.copytree(ROOT / "notebooks", root / "notebooks")
-    for part in ("drawn", "prepared/drawn_64"):
-        shutil.copytree(ROOT / "data" / part, root / "data" / part)
+    for folder in ("animegan_helpers", "notebooks", "data/drawn", "data/prepared/drawn_64"):
+        shutil.copytree(ROOT / folder, root / folder)
     name, before, after = DRIFT
     module = root / "animegan_helpers" / name
-    assert module.read_text(encoding="utf-8").count(before) == 1
-    module.write_text(module.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+    source = module.read_text(encoding="utf-8")
+    assert source.count(before) == 1
+    module.write_text(source.replace(before, after), encoding="utf-8")
     return root
 
 
 def with_answer(source, answer):
-    """An exercise's cell with an answer put where it leaves room."""
+    """An exercise's cell with an answer where the cell leaves room for it."""
     start = source.index("checks.exercise(")
-    name = "yours" if "yours" in answer.split("(")[0] else re.search(r"yours = (\w+)", source)[1]
-    given = "" if name == "yours" else f"\nyours = {name}\n"
-    before = source[:start]
-    if "=" in answer and not answer.startswith("def") and name != "yours":  # one line of a function is changed
-        first = answer.split(" = ")[0]
-        before = re.sub(rf"^( +){re.escape(first)} = .*$", rf"\1{answer.strip()}", before, flags=re.MULTILINE)
+    before, check = source[:start], source[start:]
+    if "yours" in answer.split("(")[0]:
+        return f"{before}\n{answer}\n{check}"
+    name = re.search(r"yours = (\w+)", source)[1]
+    if "=" in answer and not answer.startswith("def"):  # the answer is one line of a function
+        variable = re.escape(answer.split(" = ")[0])
+        line = rf"^( +){variable} = .*$"
+        before = re.sub(line, rf"\1{answer.strip()}", before, flags=re.MULTILINE)
         answer = ""
-    return f"{before}\n{answer}{given}\n{source[start:]}"
+    return f"{before}\n{answer}\nyours = {name}\n\n{check}"
 
 
-def answered(notebook, wrong):
-    """The page with trainings of a few steps only, and each exercise answered: wrongly in cells of their own, which
-    are marked, then as the page itself does; + how many exercises there are."""
-    cells, count = [], 0
+def own_answer(cells):
+    """The cells after an exercise -> the answer that the page itself gives."""
+    text = next(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1]
+
+
+def answer_exercises(notebook, wrong):
+    """Shorten a page's trainings, and answer each of its exercises; -> the number of exercises.
+
+    Each wrong answer gets a cell before the exercise, marked as wrong. The exercise itself gets the
+    page's own answer.
+    """
+    cells = []
+    count = 0
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             cell.source = re.sub(r"\b(steps|range|total)(=|\()300\b", r"\g<1>\g<2>6", cell.source)
-            if "checks.exercise(" in cell.source:
-                words = next(c.source for c in notebook.cells[i + 1 :] if c.cell_type == "markdown")
-                right = re.search(r"```python\n(.*?)```", words, flags=re.DOTALL)[1]
-                for answer in wrong[count]:
-                    cells.append(nbformat.v4.new_code_cell(with_answer(cell.source, answer), metadata={"wrong": True}))
-                cell.source = with_answer(cell.source, right)
-                count += 1
+        if cell.cell_type == "code" and "checks.exercise(" in cell.source:
+            for answer in wrong[count]:
+                source = with_answer(cell.source, answer)
+                cells.append(nbformat.v4.new_code_cell(source, metadata={"wrong": True}))
+            cell.source = with_answer(cell.source, own_answer(notebook.cells[i + 1 :]))
+            count += 1
         cells.append(cell)
     notebook.cells = cells
     return count
 
 
-def printed(cells):
-    return ["".join(output.text for output in cell.outputs if output.output_type == "stream") for cell in cells]
+def printed(cell):
+    """What a cell has printed."""
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name[:2])
-def test_answers_are_right_and_a_drift_turns_only_its_own_hand_over_red(path, drifted, monkeypatch):
+def stopped(cell):
+    """Whether a cell has stopped with an error."""
+    return any(output.output_type == "error" for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_answers_are_graded_and_only_page_03_notices_the_drift(path, drifted, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(drifted))
-    notebook, wrong = nbformat.read(path, as_version=4), WRONG.get(path.name[:2], [])
-    exercises = answered(notebook, wrong)
-    assert [len(answers) for answers in wrong] == [3] * exercises, "each exercise has three wrong answers, in WRONG"
-    where = {"metadata": {"path": str(drifted / "notebooks")}}
-    NotebookClient(notebook, timeout=300, allow_errors=True, resources=where, env=dict(os.environ)).execute()
+    notebook = nbformat.read(path, as_version=4)
+    wrong = WRONG.get(page_id(path), [])
+    exercises = answer_exercises(notebook, wrong)
+    counts = [len(answers) for answers in wrong]
+    assert counts == [3] * exercises, "each exercise has three wrong answers in WRONG"
+    folder = {"metadata": {"path": str(drifted / "notebooks")}}
+    client = NotebookClient(notebook, timeout=300, allow_errors=True, resources=folder)
+    client.execute()
+
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    red = [cell.source for cell in code if any(output.output_type == "error" for output in cell.outputs)]
-    for cell, said in zip(code, printed(code)):
-        if cell.metadata.get("wrong"):
-            assert said.count("Not yet: ") == 1 and "Right." not in said, f"taken for right:\n{cell.source}"
-    said = "".join(printed(cell for cell in code if not cell.metadata.get("wrong")))
-    assert said.count("Right.") == exercises and "Not yet" not in said
-    assert [source.startswith("checks.same_network(Discriminator") for source in red] == (
-        [True] if path.name.startswith("03") else []
-    )
+    wrong_cells = [cell for cell in code if cell.metadata.get("wrong")]
+    for cell in wrong_cells:
+        text = printed(cell)
+        graded_wrong = text.count("Not yet: ") == 1 and "Right." not in text
+        assert graded_wrong, f"graded as right:\n{cell.source}"
+    text = "".join(printed(cell) for cell in code if cell not in wrong_cells)
+    assert text.count("Right.") == exercises and "Not yet" not in text
+    errors = [cell.source.split(",")[0] for cell in code if stopped(cell)]
+    expected = ["checks.same_network(Discriminator"] if page_id(path) == "03" else []
+    assert errors == expected

@@ -1,4 +1,4 @@
-"""The promises of the README's table, by its numbers: the fault is injected, then the promise must hold."""
+"""The promises of the README's table, by number: each must hold after a fault is injected."""
 
 import builtins
 import hashlib
@@ -25,48 +25,38 @@ import pytest
 import torch
 from conftest import flat
 from jupyter_client.manager import KernelManager
+from small_runs import DEFAULT
 
-from animegan_helpers import __main__, checkpoints, preprocess, recipes, training, widgets
+from animegan_helpers import checkpoints, recipes, widgets
+from animegan_helpers.__main__ import main
+from animegan_helpers.dataset import Faces
+from animegan_helpers.images import to_tensor
+from animegan_helpers.runs import load_generator
+from animegan_helpers.training import train
 
-OURS = recipes.get("default", width=4, z_dim=8, batch=4, size=16, r1_every=3)
-EPOCH = 4  # steps: the set of the `faces` fixture has 16 pictures
+STEPS_PER_EPOCH = 4  # the set of the `faces` fixture has 16 images
+SMALL = ("--width", "4", "--z-dim", "8", "--batch", "4", "--size", "16")  # as in DEFAULT
 
 
-def play(faces, run, steps, **named):
-    return training.train(OURS, faces, run, steps=steps, seed=3, **named)
+def train_small(faces, run, steps, **options):
+    return train(DEFAULT, faces, run, steps=steps, seed=3, **options)
 
 
 def fingerprint(run):
-    """A run's folder -> SHA-256 of all it has come to: networks, average, optimisers, history. Not of the seconds."""
+    """A run's folder -> SHA-256 of all its results but the time: state, networks, history."""
+    state = checkpoints.newest(run) | {"seconds": None}
     networks = [checkpoints.load(run / name) for name in ("G.pth", "D.pth")]
-    whole = flat([checkpoints.newest(run) | {"seconds": None}, networks]), (run / "history.jsonl").read_bytes()
-    return hashlib.sha256(repr(whole).encode()).hexdigest()
+    history = (run / "history.jsonl").read_bytes()
+    return hashlib.sha256(repr((flat([state, networks]), history)).encode()).hexdigest()
 
 
-def saved(run):
-    """-> the steps whose checkpoints lie under their final names."""
+def saved_steps(run):
+    """-> the steps whose checkpoints have their final names."""
     return sorted(int(path.stem[5:]) for path in (Path(run) / "checkpoints").glob("step_*.pt"))
 
 
-def strays(run):
+def hidden_files(run):
     return [path.name for path in run.rglob(".*")]
-
-
-def elsewhere(function, *arguments):
-    """A function of this file, run in a process of its own -> what it returns."""
-    code = f"import json, test_promises as here; print(json.dumps(here.{function.__name__}(*{arguments!r})))"
-    done = process(sys.executable, "-c", code)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def shell(*words, before=(), **named):
-    """`python -m animegan_helpers ...` in a process of its own."""
-    return process(*before, sys.executable, "-m", "animegan_helpers", *words, **named)
-
-
-def process(*words, **named):
-    return subprocess.run([str(word) for word in words], capture_output=True, text=True, env=environment(), **named)
 
 
 def environment():
@@ -74,188 +64,288 @@ def environment():
     return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
+def run_process(*words, **options):
+    command = [str(word) for word in words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), **options)
+
+
+def run_command(*words, before=(), **options):
+    """`python -m animegan_helpers ...` in a new process."""
+    return run_process(*before, sys.executable, "-m", "animegan_helpers", *words, **options)
+
+
+def call_in_new_process(function, *arguments):
+    """A function of this file, called in a new process -> what it returns."""
+    call = f"test_promises.{function.__name__}(*{arguments!r})"
+    code = f"import json, test_promises; print(json.dumps({call}))"
+    result = run_process(sys.executable, "-c", code)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+class UncutFingerprints:
+    """A number of steps -> the fingerprint of a run that nothing happened to, trained once."""
+
+    def __init__(self, faces, tmp_path_factory):
+        self.faces = faces
+        self.tmp_path_factory = tmp_path_factory
+        self.fingerprints = {}
+
+    def __call__(self, steps):
+        if steps not in self.fingerprints:
+            run = self.tmp_path_factory.mktemp("uncut")
+            train_small(self.faces, run, steps)
+            self.fingerprints[steps] = fingerprint(run)
+        return self.fingerprints[steps]
+
+
 @pytest.fixture(scope="module")
 def uncut(faces, tmp_path_factory):
-    """-> a function: steps -> the fingerprint of a run that nothing happened to, made once."""
-    made = {}
-
-    def run(steps):
-        if steps not in made:
-            folder = tmp_path_factory.mktemp("uncut")
-            play(faces, folder, steps)
-            made[steps] = fingerprint(folder)
-        return made[steps]
-
-    return run
+    return UncutFingerprints(faces, tmp_path_factory)
 
 
 # ---- 1: a run cut at any step and resumed ends bit for bit like the uncut one ----
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_cut_at_any_of_its_steps_ends_bit_for_bit_like_the_uncut_one(workers, faces, uncut, tmp_path):
+def test_a_run_cut_at_any_step_ends_bit_for_bit_like_the_uncut_one(workers, faces, uncut, tmp_path):
     for cut in range(1, 20):
         run = tmp_path / str(cut)
-        play(faces, run, cut, workers=workers)
-        assert saved(run)[-1] == cut
-        play(faces, run, 20, workers=workers, resume=True)
+        train_small(faces, run, cut, workers=workers)
+        assert saved_steps(run)[-1] == cut
+        train_small(faces, run, 20, workers=workers, resume=True)
         assert fingerprint(run) == uncut(20), f"cut at step {cut}"
 
 
 # ---- 2: kill -9 loses only the work since the last save ----
 
-LAST = 18  # the step at which the runs end that are killed
+LAST = 18  # the step at which the runs that are killed end
 
 
-def life(faces, run, saves=0, seconds=None):
-    """Train in a child process; kill it `seconds` after its `saves`-th file was opened to be written, or not at all.
+def train_in_child(faces, run, pipe):
+    """Train or resume, and report to the pipe: "w" for each file that is opened to be written,
+    and the number of each step after its callback."""
 
-    -> was it killed while it trained; the steps it played.
-    """
-    ear, mouth = os.pipe()
+    def report_write(event, arguments):
+        if event == "open" and "w" in str(arguments[1]):
+            os.write(pipe, b"w\n")
+
+    def report_step(trainer, log):
+        if not log.finished:
+            os.write(pipe, b"%d\n" % trainer.steps_done)
+
+    sys.addaudithook(report_write)
+    torch.set_num_threads(1)
+    warnings.filterwarnings("error", ".*Loading the checkpoint before")
+    for step in saved_steps(run):  # a checkpoint with its final name is always whole
+        checkpoints.load(checkpoints.at_step(run, step))
+    resume = bool(saved_steps(run))
+    train_small(Faces(faces), run, LAST, resume=resume, callback=report_step)
+
+
+def fork_training(faces, run):
+    """-> the process id of a child that trains, and the file to read its reports from."""
+    read_end, write_end = os.pipe()
     child = os.fork()
     if not child:
         try:
-            sys.addaudithook(lambda event, told: event == "open" and "w" in str(told[1]) and os.write(mouth, b"w\n"))
-            torch.set_num_threads(1)
-            warnings.filterwarnings("error", ".*Falling back")  # under its final name a checkpoint is always whole
-            states = [checkpoints.load(checkpoints.at_step(run, step)) for step in saved(run)]
-
-            def watch(game, history, done=False):
-                os.write(mouth, b"" if done else b"%d\n" % game.step)
-
-            play(preprocess.Prepared(faces), run, LAST, resume=bool(states), watch=watch)
+            train_in_child(faces, run, write_end)
             os._exit(0)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(1)
-    os.close(mouth)
-    with open(ear, "rb") as told:
-        heard = []
-        while seconds is not None and heard.count(b"w\n") < saves and (line := told.readline()):
-            heard.append(line)
+    os.close(write_end)
+    return child, open(read_end, "rb")
+
+
+def train_and_kill(faces, run, saves=0, seconds=None):
+    """Train in a child process, and kill it `seconds` after it opened its `saves`-th file.
+
+    Without seconds it is not killed. -> whether it was killed while it trained, its steps.
+    """
+    child, reports = fork_training(faces, run)
+    lines = []
+    with reports:
         if seconds is not None:
+            while lines.count(b"w\n") < saves:
+                line = reports.readline()
+                if not line:
+                    break
+                lines.append(line)
             time.sleep(seconds)
-            os.kill(child, signal.SIGKILL)  # if it has ended meanwhile, it still waits to be asked how
-        heard += told.readlines()
+            os.kill(child, signal.SIGKILL)  # it exists, even if it has ended meanwhile
+        lines += reports.readlines()
     _, status = os.waitpid(child, 0)
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert killed or os.WEXITSTATUS(status) == 0, "a life ended by an error of its own"
-    return killed, [int(line) for line in heard if line.strip().isdigit()]
+    assert killed or os.WEXITSTATUS(status) == 0, "the child failed by itself"
+    return killed, [int(line) for line in lines if line.strip().isdigit()]
 
 
-def lives(faces, folder, kills):
-    """Runs in `folder`, killed and resumed until they are through, until `kills` have hit -> a row for each life."""
-    dice, rows, number = random.Random(0), [], 0
-    import torch._dynamo  # noqa: F401  what the first step of every life would import, which takes seconds
+def random_kill(dice, duration):
+    """-> when to kill: at a random moment of the run, or while a file is being written."""
+    at_random_moment = {"seconds": dice.uniform(0, duration)}
+    in_a_save = {"saves": dice.randint(1, 12), "seconds": 10 ** dice.uniform(-5, -2.5)}
+    return dice.choice([at_random_moment, in_a_save])
 
-    begun = time.perf_counter()
-    life(faces, Path(folder) / "uncut")
-    span = time.perf_counter() - begun
+
+def train_with_kills(faces, folder, kills):
+    """Runs in `folder`, each killed and resumed until its end, until `kills` processes were killed.
+
+    -> a row for each process: its run, whether it was killed, its steps, and the saved steps
+    before and after it.
+    """
+    import torch._dynamo  # noqa: F401  else each child imports it, which takes seconds
+
+    dice = random.Random(0)
+    start = time.perf_counter()
+    train_and_kill(faces, Path(folder) / "uncut")
+    duration = time.perf_counter() - start
+    rows = []
+    number = 0
     while kills:
-        run, killed, number = Path(folder) / str(number), True, number + 1
+        run = Path(folder) / str(number)
+        number += 1
+        killed = True
         while killed:
-            anywhere = {"seconds": dice.uniform(0, span)}
-            in_a_save = {"saves": dice.randint(1, 12), "seconds": 10 ** dice.uniform(-5, -2.5)}
-            before = saved(run)
-            killed, steps = life(faces, run, **dice.choice([anywhere, in_a_save]) if kills else {})
-            rows.append({"run": run.name, "killed": killed, "before": before, "steps": steps, "after": saved(run)})
-            kills -= killed
+            before = saved_steps(run)
+            moment = random_kill(dice, duration) if kills else {}
+            killed, steps = train_and_kill(faces, run, **moment)
+            row = {"run": run.name, "killed": killed, "steps": steps}
+            rows.append(row | {"before": before, "after": saved_steps(run)})
+            kills -= int(killed)
     return rows
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
-def test_killed_again_and_again_a_run_loses_only_the_work_since_the_last_save(faces, tmp_path, often):
+def test_a_run_killed_again_and_again_loses_only_work_since_the_last_save(faces, tmp_path, often):
     kills = often(30, 200)
-    rows = elsewhere(lives, str(faces.folder), str(tmp_path), kills)
+    rows = call_in_new_process(train_with_kills, str(faces.folder), str(tmp_path), kills)
     assert sum(row["killed"] for row in rows) == kills
     for row in rows:
-        if row["steps"]:
-            assert row["steps"][0] == max(row["before"], default=0) + 1, "it went on from the newest checkpoint"
-            finished_epochs = (row["steps"][-1] - 1) // EPOCH
-            assert row["after"][-1] >= finished_epochs * EPOCH, "nothing from before the last save was lost"
+        if not row["steps"]:
+            continue
+        newest_before = max(row["before"], default=0)
+        assert row["steps"][0] == newest_before + 1, "it went on from the newest checkpoint"
+        last_save = row["steps"][-1] // STEPS_PER_EPOCH * STEPS_PER_EPOCH
+        assert row["after"][-1] >= last_save, "nothing from before the last save was lost"
     for run in {row["run"] for row in rows}:
         assert fingerprint(tmp_path / run) == fingerprint(tmp_path / "uncut")
-        assert strays(tmp_path / run) == []
+        assert hidden_files(tmp_path / run) == []
 
 
 def test_a_run_killed_in_its_very_first_save_can_be_begun_again(faces, tmp_path, uncut):
     checkpoints.at_step(tmp_path, 0).parent.mkdir()
     checkpoints.at_step(tmp_path, 0).with_name(".step_00000000.pt.part").write_bytes(b"PK")
-    play(faces, tmp_path, 10)
-    assert fingerprint(tmp_path) == uncut(10) and strays(tmp_path) == []
+    train_small(faces, tmp_path, 10)
+    assert fingerprint(tmp_path) == uncut(10)
+    assert hidden_files(tmp_path) == []
 
 
 # ---- 3: no damaged checkpoint is loaded ----
 
 
-def damaged(raw, dice, kind):
-    """The bytes of a file -> others, damaged in one of three ways."""
-    while True:
-        broken, start = bytearray(raw), dice.randrange(len(raw))
-        if kind == "flipped":
-            broken[start] ^= 1 << dice.randrange(8)
-        elif kind == "cut":
-            del broken[start:]
-        else:
-            length = min(2 ** dice.randint(0, 14), len(raw) - start)
-            elsewhere = dice.randrange(len(raw) - length + 1)
-            stretches = bytes(length), dice.randbytes(length), raw[elsewhere : elsewhere + length]
-            broken[start : start + length] = dice.choice(stretches)
-        if broken != raw:
-            return bytes(broken)
+def damage_once(raw, dice, kind):
+    """The bytes of a file -> a copy with one bit flipped, its end cut, or a part overwritten."""
+    damaged = bytearray(raw)
+    start = dice.randrange(len(raw))
+    if kind == "flipped":
+        damaged[start] ^= 1 << dice.randrange(8)
+    elif kind == "cut":
+        del damaged[start:]
+    else:
+        length = min(2 ** dice.randint(0, 14), len(raw) - start)
+        source = dice.randrange(len(raw) - length + 1)
+        parts = (bytes(length), dice.randbytes(length), raw[source : source + length])
+        damaged[start : start + length] = dice.choice(parts)
+    return bytes(damaged)
 
 
-def test_no_damaged_checkpoint_is_loaded_and_the_one_before_is_taken(faces, tmp_path, often):
-    play(faces, tmp_path, 8)
-    file, dice, refused = checkpoints.at_step(tmp_path, 8), random.Random(0), 0
-    checkpoints.save({"step": 4}, checkpoints.at_step(tmp_path, 4))  # small, since it is read so often
-    raw, whole = file.read_bytes(), flat(checkpoints.load(file))
-    for i in range(often(2_000, 20_000)):
+def damage(raw, dice, kind):
+    """As `damage_once`, but never equal to the original."""
+    damaged = raw
+    while damaged == raw:
+        damaged = damage_once(raw, dice, kind)
+    return damaged
+
+
+def newest_and_warnings(run):
+    """-> the newest good checkpoint of a run, and the warnings on the way to it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        state = checkpoints.newest(run)  # hides no error but a CheckpointError
+    return state, [str(warning.message) for warning in caught]
+
+
+def test_no_damaged_checkpoint_is_loaded_and_the_one_before_is_used(faces, tmp_path, often):
+    train_small(faces, tmp_path, 8)
+    file = checkpoints.at_step(tmp_path, 8)
+    raw = file.read_bytes()
+    original = flat(checkpoints.load(file))
+    small = {"step": 4}  # in place of the state at step 4, since it is read so often
+    checkpoints.save(small, checkpoints.at_step(tmp_path, 4))
+    dice = random.Random(0)
+    count = often(2_000, 20_000)
+    refused = 0
+    for i in range(count):
         kind = ("flipped", "cut", "overwritten")[i % 3]
-        file.write_bytes(damaged(raw, dice, kind))
-        with warnings.catch_warnings(record=True) as told:  # `newest` lets every error but a CheckpointError through
-            warnings.simplefilter("always")
-            state = checkpoints.newest(tmp_path)
-        if told:
-            assert state == {"step": 4} and [file.name in str(warning.message) for warning in told] == [True]
+        file.write_bytes(damage(raw, dice, kind))
+        state, messages = newest_and_warnings(tmp_path)
+        if messages:
+            assert state == small
+            assert len(messages) == 1
+            assert file.name in messages[0]
             refused += 1
-        else:  # bytes that mean nothing: those between the records, and dates
-            assert flat(state) == whole, f"mutation {i}, {kind}, was loaded without a word"
-    assert refused > i / 2
+        else:  # the damaged bytes mean nothing: they lie between the records, or are dates
+            assert flat(state) == original, f"mutation {i}, {kind}, was loaded without a warning"
+    assert refused > count / 2
 
 
 # ---- 4: loading never runs code ----
 
 
 class Call:
-    """What a hostile pickle holds: a function to call when it is loaded."""
+    """Pickled, it becomes a call of a function: loading the pickle makes that call."""
 
     def __init__(self, function, *arguments):
-        self.call = function, arguments
+        self.function = function
+        self.arguments = arguments
 
     def __reduce__(self):
-        return self.call
+        return self.function, self.arguments
 
 
-def by_opcode(code):
-    """A pickle that calls os.mkdir by one of the opcodes of old: they need no REDUCE."""
-    return {"INST": b"(S'%s'\nios\nmkdir\n.", "OBJ": b"(cos\nmkdir\nS'%s'\no.", "REDUCE": b"cos\nmkdir\n(S'%s'\ntR."}[
-        code
-    ]
+OPCODES = {  # pickles that call os.mkdir; the old opcodes INST and OBJ need no REDUCE
+    "opcode INST": b"(S'%s'\nios\nmkdir\n.",
+    "opcode OBJ": b"(cos\nmkdir\nS'%s'\no.",
+    "opcode REDUCE": b"cos\nmkdir\n(S'%s'\ntR.",
+}
+ATTACKS = ["os.mkdir", "os.system", "eval", "exec", "subprocess", "__import__"]
+ATTACKS += ["opcode INST", "opcode OBJ"]
 
 
-ATTACKS = {
-    "os.mkdir": lambda marker: pickle.dumps(Call(os.mkdir, marker)),
-    "os.system": lambda marker: pickle.dumps(Call(os.system, f"mkdir '{marker}'")),
-    "eval": lambda marker: pickle.dumps(Call(builtins.eval, f"__import__('os').mkdir({marker!r})")),
-    "exec": lambda marker: pickle.dumps(Call(builtins.exec, f"import os; os.mkdir({marker!r})")),
-    "subprocess": lambda marker: pickle.dumps(Call(subprocess.check_call, ["mkdir", marker])),
-    "__import__": lambda marker: pickle.dumps(Call(getattr, Call(builtins.__import__, "os"), "sep"))[:-1]
-    + by_opcode("REDUCE") % marker.encode(),
-    **{f"opcode {code}": lambda marker, code=code: by_opcode(code) % marker.encode() for code in ("INST", "OBJ")},
-}  # fmt: skip
+def hostile_pickle(attack, marker):
+    """-> a pickle that makes the folder `marker` when it is loaded."""
+    if attack in OPCODES:
+        return OPCODES[attack] % marker.encode()
+    if attack == "__import__":
+        pickle_of_sep = pickle.dumps(Call(getattr, Call(builtins.__import__, "os"), "sep"))
+        return pickle_of_sep[:-1] + OPCODES["opcode REDUCE"] % marker.encode()
+    calls = {
+        "os.mkdir": Call(os.mkdir, marker),
+        "os.system": Call(os.system, f"mkdir '{marker}'"),
+        "eval": Call(builtins.eval, f"__import__('os').mkdir({marker!r})"),
+        "exec": Call(builtins.exec, f"import os; os.mkdir({marker!r})"),
+        "subprocess": Call(subprocess.check_call, ["mkdir", marker]),
+    }
+    return pickle.dumps(calls[attack])
+
+
+def torch_file(**options):
+    """-> the bytes of a harmless file of PyTorch."""
+    file = io.BytesIO()
+    torch.save({"a": torch.zeros(3)}, file, **options)
+    return file.getvalue()
 
 
 def as_pickle(hostile):
@@ -263,40 +353,39 @@ def as_pickle(hostile):
 
 
 def as_legacy_file(hostile):
-    file = io.BytesIO()
-    torch.save({"a": torch.zeros(3)}, file, _use_new_zipfile_serialization=False)
-    return hostile + file.getvalue()  # torch reads one pickle after the other: the first one does it
+    """PyTorch's old format is one pickle after the other: the first is enough for the attack."""
+    return hostile + torch_file(_use_new_zipfile_serialization=False)
 
 
 def as_checkpoint(hostile):
-    file, made = io.BytesIO(), io.BytesIO()
-    torch.save({"a": torch.zeros(3)}, file)
-    with zipfile.ZipFile(file) as good, zipfile.ZipFile(made, "w") as bad:
+    """A zip whose checksums are right, with the attack in place of its pickle."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(torch_file())) as good, zipfile.ZipFile(result, "w") as bad:
         for name in good.namelist():
-            bad.writestr(name, hostile if name.endswith("/data.pkl") else good.read(name))
-    return made.getvalue()
+            content = hostile if name.endswith("/data.pkl") else good.read(name)
+            bad.writestr(name, content)
+    return result.getvalue()
 
 
 def before_a_good_zip(hostile):
-    file = io.BytesIO()
-    torch.save({"a": torch.zeros(3)}, file)
-    return hostile + file.getvalue()  # a zip may begin anywhere: its checksums are right
+    """A zip may begin anywhere in a file, so all its checksums are right."""
+    return hostile + torch_file()
 
 
-@pytest.mark.parametrize("wrapped", [as_pickle, as_legacy_file, as_checkpoint, before_a_good_zip])
+@pytest.mark.parametrize("wrap", [as_pickle, as_legacy_file, as_checkpoint, before_a_good_zip])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_hostile_file_is_refused_by_every_reader_and_runs_nothing(attack, wrapped, tmp_path):
+def test_a_hostile_file_is_refused_by_every_reader_and_runs_nothing(attack, wrap, tmp_path):
     marker = tmp_path / "marker"
-    content = wrapped(ATTACKS[attack](str(marker)))
-    (tmp_path / "recipe.json").write_text(json.dumps(recipes.to_json(OURS)))
-    file = checkpoints.write_whole(checkpoints.at_step(tmp_path, 1), content)
-    checkpoints.write_whole(tmp_path / "G.pth", content)
+    content = wrap(hostile_pickle(attack, str(marker)))
+    (tmp_path / "recipe.json").write_text(json.dumps(recipes.to_json(DEFAULT)))
+    file = checkpoints.atomic_write(checkpoints.at_step(tmp_path, 1), content)
+    checkpoints.atomic_write(tmp_path / "G.pth", content)
     with pytest.raises(checkpoints.CheckpointError, match=file.name):
         checkpoints.load(file)
     with pytest.raises(checkpoints.CheckpointError), pytest.warns(UserWarning, match=file.name):
         checkpoints.newest(tmp_path)
     with pytest.raises(checkpoints.CheckpointError, match="G.pth"):
-        training.load_generator(tmp_path)
+        load_generator(tmp_path)
     assert not marker.exists()
     with suppress(Exception):  # what follows the attack may be nonsense
         torch.load(file, weights_only=False)
@@ -306,201 +395,309 @@ def test_a_hostile_file_is_refused_by_every_reader_and_runs_nothing(attack, wrap
 # ---- 5: a full disk, a folder that can't be written ----
 
 
+class FullDisk:
+    """From `fill` to `free`, whatever is written to one file meets ENOSPC: it is /dev/full.
+
+    As a callback it fills the disk after step 7.
+    """
+
+    def __init__(self, file, aside):
+        self.file = file
+        self.aside = aside
+
+    def fill(self):
+        if self.file.exists():
+            self.file.rename(self.aside)
+        self.file.symlink_to("/dev/full")
+
+    def free(self):
+        if self.aside.exists():
+            self.aside.replace(self.file)
+
+    def __call__(self, trainer, log):
+        if trainer.steps_done == 7:
+            self.fill()
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize(
-    "full, step",
-    [(".recipe.json.part", 6), (".history.jsonl.part", 6), ("history.jsonl", 7), ("grids/.step_00000008.png.part", 7)]
-    + [("checkpoints/.step_00000008.pt.part", 7), (".G.pth.part", 7), (".D.pth.part", 7)],
+    "path, step",
+    [
+        (".recipe.json.part", 6),
+        (".history.jsonl.part", 6),
+        ("history.jsonl", 7),
+        ("grids/.step_00000008.png.part", 7),
+        ("checkpoints/.step_00000008.pt.part", 7),
+        (".G.pth.part", 7),
+        (".D.pth.part", 7),
+    ],
 )
-def test_a_disk_that_fills_up_is_told_and_costs_only_the_work_since_the_last_save(full, step, faces, tmp_path, uncut):
-    file, aside, name = tmp_path / full, tmp_path / "aside", Path(full).name.lstrip(".").removesuffix(".part")
-
-    def watch(game, history, done=False):
-        if game.step == 7:
-            fill_the_disk()
-
-    def fill_the_disk():  # what is written there meets ENOSPC from now on: it is /dev/full
-        if file.exists():
-            file.rename(aside)
-        file.symlink_to("/dev/full")
-
-    play(faces, tmp_path, 6)
+def test_a_full_disk_is_reported_and_costs_only_the_work_since_the_last_save(
+    path, step, faces, tmp_path, uncut
+):
+    name = Path(path).name.lstrip(".").removesuffix(".part")
+    disk = FullDisk(tmp_path / path, tmp_path / "aside")
+    train_small(faces, tmp_path, 6)
     if step == 6:
-        fill_the_disk()
-    with pytest.raises(checkpoints.CheckpointError, match=f"{name} can't be written .No space left"):
-        play(faces, tmp_path, 10, resume=True, watch=watch if step == 7 else None)
-    if aside.exists():  # there is room again
-        aside.replace(file)
-    assert strays(tmp_path) == []
-    assert checkpoints.newest(tmp_path)["step"] == (10 if name.endswith(".pth") else 6)
-    play(faces, tmp_path, 10, resume=True)
+        disk.fill()
+    callback = disk if step == 7 else None
+    with pytest.raises(
+        checkpoints.CheckpointError, match=f"{name} can't be written .No space left"
+    ):
+        train_small(faces, tmp_path, 10, resume=True, callback=callback)
+    disk.free()
+    assert hidden_files(tmp_path) == []
+    last_save = 10 if name.endswith(".pth") else 6
+    assert checkpoints.newest(tmp_path)["steps_done"] == last_save
+    train_small(faces, tmp_path, 10, resume=True)
     assert fingerprint(tmp_path) == uncut(10)
 
 
-def test_the_shell_tells_a_full_disk_in_one_line_and_the_run_goes_on_when_there_is_room(faces, tmp_path, uncut):
-    play(faces, tmp_path, 6)
-    resume = ["train", "--data", str(faces.folder), "--run", str(tmp_path), "--steps", "10", "--seed", "3", "--resume"]
+def test_a_command_reports_a_full_disk_in_one_line_and_the_run_goes_on_when_there_is_room(
+    faces, tmp_path, uncut
+):
+    train_small(faces, tmp_path, 6)
+    resume = ["train", "--data", str(faces.folder), "--run", str(tmp_path)]
+    resume += ["--steps", "10", "--seed", "3", "--resume"]
     room = checkpoints.at_step(tmp_path, 6).stat().st_size // 2
-    result = shell(*resume, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)))
-    told = [line.rpartition("\r")[2] for line in result.stderr.splitlines() if not line.endswith("]")]
-    assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert "step_00000008" in told[-1] and "can't be written" in told[-1]
-    assert sum("can't be written" in line for line in told) == 1
-    assert checkpoints.newest(tmp_path)["step"] == 6 and strays(tmp_path) == []
-    assert __main__.main(resume) == 0
+
+    def limit_file_size():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    result = run_command(*resume, preexec_fn=limit_file_size)
+    lines = result.stderr.splitlines()
+    messages = [line.rpartition("\r")[2] for line in lines if not line.endswith("]")]  # no bars
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "step_00000008" in messages[-1]
+    assert "can't be written" in messages[-1]
+    assert sum("can't be written" in message for message in messages) == 1
+    assert checkpoints.newest(tmp_path)["steps_done"] == 6
+    assert hidden_files(tmp_path) == []
+    assert main(resume) == 0
     assert fingerprint(tmp_path) == uncut(10)
+
+
+class ReadOnlyFolders:
+    """Makes folders read-only, also for root."""
+
+    def __init__(self):
+        self.folders = []
+
+    def close(self, folder):
+        """-> what to put before a command so that it can't write into the folder."""
+        prefix = ()
+        if os.geteuid() == 0:
+            if not shutil.which("setpriv"):
+                pytest.skip("root writes everywhere, and there is no setpriv to prevent that")
+            prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+        folder.chmod(0o555)
+        self.folders.append(folder)
+        if run_process(*prefix, "true").returncode:
+            pytest.skip("setpriv may not take root's powers here")
+        if run_process(*prefix, "touch", folder / "probe").returncode == 0:
+            pytest.skip("this file system does not know read-only folders")
+        return prefix
+
+    def open_all(self):
+        for folder in self.folders:
+            folder.chmod(0o755)
 
 
 @pytest.fixture
 def read_only():
-    """-> a function that makes a folder read-only -> what to put before a command for which it surely is."""
-    closed = []
-
-    def close(folder):
-        powerless = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
-        if powerless and not shutil.which(powerless[0]):
-            pytest.skip("root writes everywhere, and there is no setpriv to take that from it")
-        folder.chmod(0o555)
-        closed.append(folder)
-        if process(*powerless, "true").returncode:
-            pytest.skip("setpriv may not take root's powers here")
-        if process(*powerless, "touch", folder / "probe").returncode == 0:
-            pytest.skip("this file system does not know read-only folders")
-        return powerless
-
-    yield close
-    for folder in closed:
-        folder.chmod(0o755)
+    folders = ReadOnlyFolders()
+    yield folders
+    folders.open_all()
 
 
-@pytest.mark.parametrize("kind", ["new", "resumed"])
-def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(kind, faces, tmp_path, read_only):
-    run = tmp_path / "run"
-    words = ["train", "--data", faces.folder, "--run", run, "--steps", 10, "--seed", 3]
-    words += ["--width", 4, "--z-dim", 8, "--batch", 4, "--size", 16] if kind == "new" else ["--resume"]
-    if kind == "resumed":
-        play(faces, run, 6)
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    result = shell(*words, before=read_only(tmp_path if kind == "new" else run))
+def assert_refused_before_the_first_step(result):
     assert result.returncode == 2
-    assert result.stderr.count("\n") == 1 and "can't be written" in result.stderr, "no bar: no step was begun"
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert result.stderr.count("\n") == 1, "no progress bar: no step was begun"
+    assert "can't be written" in result.stderr
+
+
+def modification_times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_new_run_in_a_folder_that_cannot_be_written_is_refused_before_the_first_step(
+    faces, tmp_path, read_only
+):
+    words = ["train", "--data", faces.folder, "--run", tmp_path / "run"]
+    words += ["--steps", 10, "--seed", 3, *SMALL]
+    result = run_command(*words, before=read_only.close(tmp_path))
+    assert_refused_before_the_first_step(result)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_in_a_folder_that_cannot_be_written_is_refused_before_the_first_step(
+    faces, tmp_path, read_only
+):
+    run = tmp_path / "run"
+    train_small(faces, run, 6)
+    before = modification_times(run)
+    words = ["train", "--data", faces.folder, "--run", run]
+    words += ["--steps", 10, "--seed", 3, "--resume"]
+    result = run_command(*words, before=read_only.close(run))
+    assert_refused_before_the_first_step(result)
+    assert modification_times(run) == before
 
 
 # ---- 6: Stop in a notebook ----
 
 
-def test_stop_at_random_moments_leaves_a_checkpoint_and_a_kernel_that_answers(faces, tmp_path):
-    manager, dice, reached = KernelManager(), random.Random(0), 0
-    manager.start_kernel(env=environment(), cwd=str(tmp_path))
-    client = manager.client()
-    client.start_channels()
+class PrintOnce:
+    """A callback that prints its message in its first call."""
 
-    def reply(to):
-        while (message := client.get_shell_msg(timeout=120))["parent_header"]["msg_id"] != to:
-            pass
-        assert message["content"]["status"] == "ok", message["content"].get("traceback")
-        return message["content"]
+    def __init__(self, message):
+        self.message = message
 
-    def ask(expression):
-        content = reply(client.execute("", user_expressions={"it": expression}))
+    def __call__(self, trainer, log):
+        print(end=self.message)
+        self.message = ""
+
+
+class Kernel:
+    """A Jupyter kernel in a folder, as a notebook uses it."""
+
+    def __init__(self, folder):
+        self.manager = KernelManager()
+        self.manager.start_kernel(env=environment(), cwd=str(folder))
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=120)
+
+    def start(self, code):
+        """Send a cell. -> its id, for `wait`."""
+        return self.client.execute(code)
+
+    def wait(self, cell):
+        """Wait until a cell ends, which must be without an error. -> its reply."""
+        message = self.client.get_shell_msg(timeout=120)
+        while message["parent_header"]["msg_id"] != cell:
+            message = self.client.get_shell_msg(timeout=120)
+        content = message["content"]
+        assert content["status"] == "ok", content.get("traceback")
+        return content
+
+    def value(self, expression):
+        """-> the repr of an expression's value."""
+        content = self.wait(self.client.execute("", user_expressions={"it": expression}))
         return content["user_expressions"]["it"]["data"]["text/plain"]
 
+    def wait_for_output(self, text):
+        output = ""
+        while text not in output:
+            content = self.client.get_iopub_msg(timeout=120)["content"]
+            if content.get("name") == "stdout":
+                output += content["text"]
+
+    def stop(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    kernel = Kernel(tmp_path)
+    yield kernel
+    kernel.stop()
+
+
+def test_stop_at_random_moments_leaves_a_checkpoint_and_a_kernel_that_answers(faces, kernel):
+    dice = random.Random(0)
+    step_before = 0
     try:
-        client.wait_for_ready(timeout=120)
-        reply(client.execute("from pathlib import Path\nfrom test_promises import *\nrun = Path('run')"))
-        reply(client.execute(f"faces = preprocess.Prepared({str(faces.folder)!r})\nspoken = []"))
-        for stop in range(10):
-            training_cell = client.execute(
-                f"say = iter(['it trains {stop}'])\n"
-                "game = play(faces, run, 10**9, resume=run.exists(), watch=lambda *_, **__: print(end=next(say, '')))"
-            )
-            heard = ""
-            while f"it trains {stop}" not in heard:
-                message = client.get_iopub_msg(timeout=120)
-                heard += message["content"]["text"] if message["content"].get("name") == "stdout" else ""
+        kernel.wait(kernel.start("from pathlib import Path\nfrom test_promises import *"))
+        kernel.wait(kernel.start(f"faces = Faces({str(faces.folder)!r})\nrun = Path('run')"))
+        for i in range(10):
+            options = f"resume=run.exists(), callback=PrintOnce('training {i}')"
+            cell = kernel.start(f"trainer = train_small(faces, run, 10**9, {options})")
+            kernel.wait_for_output(f"training {i}")
             time.sleep(dice.uniform(0, 0.3))
-            manager.interrupt_kernel()
-            reply(training_cell)
-            step = int(ask("game.step"))
-            assert ask("checkpoints.newest(run)['step']") == str(step) and step > reached
-            assert ask("flat(checkpoints.newest(run)) == flat(game.state() | {'pictures': len(faces)})") == "True"
-            reached = step
+            kernel.manager.interrupt_kernel()
+            kernel.wait(cell)
+            step = int(kernel.value("trainer.steps_done"))
+            assert step > step_before
+            assert kernel.value("checkpoints.newest(run)['steps_done']") == str(step)
+            state = "trainer.state() | {'images': len(faces)}"
+            assert kernel.value(f"flat(checkpoints.newest(run)) == flat({state})") == "True"
+            step_before = step
     except queue.Empty:
         pytest.fail("the kernel does not answer")
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
 
 
 # ---- 7: what is not finite stops the run and is never saved ----
 
 
-def in_a_loss(name, game, monkeypatch):
-    loss = getattr(game.loss, name)
-    monkeypatch.setattr(game.loss, name, lambda *logits: loss(*logits) * math.nan)
+def break_loss(trainer, name, monkeypatch):
+    loss = getattr(trainer.loss, name)
+    monkeypatch.setattr(trainer.loss, name, lambda *logits: loss(*logits) * math.nan)
 
 
-def in_a_gradient(name, value, game, monkeypatch):
-    next(getattr(game, name).parameters()).register_hook(lambda gradient: gradient * 0 + value)
+def break_gradient(network, value):
+    weight = next(network.parameters())
+    weight.register_hook(lambda gradient: gradient * 0 + value)
 
 
-def in_a_picture(game, monkeypatch):
-    to_tensor = preprocess.to_tensor
-    monkeypatch.setattr(preprocess, "to_tensor", lambda pixels: to_tensor(pixels) / 0)
+def break_images(monkeypatch):
+    name = "animegan_helpers.trainer.to_tensor"
+    monkeypatch.setattr(name, lambda pixels: to_tensor(pixels) / 0)
 
 
-def in_a_weight_of_the_average(game, monkeypatch):
-    next(game.averaged.parameters()).data.fill_(math.nan)
+class Fault:
+    """A callback that breaks one thing after one step."""
+
+    def __init__(self, name, step, monkeypatch):
+        self.name = name
+        self.step = step
+        self.monkeypatch = monkeypatch
+
+    def __call__(self, trainer, log):
+        if trainer.steps_done == self.step:
+            self.inject(trainer)
+
+    def inject(self, trainer):
+        match self.name:
+            case "D's loss":
+                break_loss(trainer, "d_loss", self.monkeypatch)
+            case "G's loss":
+                break_loss(trainer, "g_loss", self.monkeypatch)
+            case "D's gradient":
+                break_gradient(trainer.D, math.nan)
+            case "G's gradient":
+                break_gradient(trainer.G, math.nan)
+            case "D's gradient, infinite":
+                break_gradient(trainer.D, math.inf)
+            case "D's gradient, its square infinite":
+                break_gradient(trainer.D, 1e25)
+            case "G's gradient, its square infinite":
+                break_gradient(trainer.G, 1e25)
+            case "an image":
+                break_images(self.monkeypatch)
+            case "the EMA generator":
+                next(trainer.G_ema.parameters()).data.fill_(math.nan)
+            case "G's batch-norm statistics":
+                next(trainer.G.buffers()).fill_(math.inf)
 
 
-def in_the_statistics(game, monkeypatch):
-    next(game.G.buffers()).fill_(math.inf)
-
-
-FAULTS = {
-    "D's loss": lambda *where: in_a_loss("d_loss", *where),
-    "G's loss": lambda *where: in_a_loss("g_loss", *where),
-    "D's gradient": lambda *where: in_a_gradient("D", math.nan, *where),
-    "G's gradient": lambda *where: in_a_gradient("G", math.nan, *where),
-    "D's gradient, infinite": lambda *where: in_a_gradient("D", math.inf, *where),
-    "D's gradient, its square infinite": lambda *where: in_a_gradient("D", 1e25, *where),
-    "G's gradient, its square infinite": lambda *where: in_a_gradient("G", 1e25, *where),
-    "a picture": in_a_picture,
-    "the average": in_a_weight_of_the_average,
-    "G's batch-norm statistics": in_the_statistics,
-}
-
-
-@pytest.mark.parametrize("last", [6, 7], ids=["mid-epoch", "just before a save"])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_not_finite_stops_the_run_and_reaches_no_file(fault, last, faces, tmp_path, monkeypatch):
-    def watch(game, history, done=False):
-        if game.step == last:
-            FAULTS[fault](game, monkeypatch)
-
-    with pytest.raises(FloatingPointError, match=r"(loss_[dg]|\bG|\bD|average|optimi[sz]er).*at step [78]\b"):
-        play(faces, tmp_path, 20, watch=watch)
-    assert saved(tmp_path) == [0, 4]
-    for step in saved(tmp_path):
-        for path, leaf in tensors(checkpoints.load(checkpoints.at_step(tmp_path, step))):
-            assert leaf.isfinite().all(), f"{path} of step {step}"
-    assert not (tmp_path / "G.pth").exists()
-    history = [json.loads(row) for row in (tmp_path / "history.jsonl").read_text().splitlines()]
-    assert all(math.isfinite(value) for row in history for value in row.values())
-
-
-def test_a_gradient_that_is_not_finite_in_the_very_last_step_reaches_no_file(faces, tmp_path, monkeypatch):
-    def watch(game, history, done=False):
-        if game.step == 5:
-            in_a_gradient("G", math.nan, game, monkeypatch)
-
-    with pytest.raises(FloatingPointError, match="at step 6"):
-        play(faces, tmp_path, 6, watch=watch)
-    assert saved(tmp_path) == [0, 4] and not (tmp_path / "G.pth").exists()
+FAULTS = [
+    "D's loss",
+    "G's loss",
+    "D's gradient",
+    "G's gradient",
+    "D's gradient, infinite",
+    "D's gradient, its square infinite",
+    "G's gradient, its square infinite",
+    "an image",
+    "the EMA generator",
+    "G's batch-norm statistics",
+]
 
 
 def tensors(state, path=""):
+    """A nested state -> the path and value of each tensor in it."""
     if isinstance(state, torch.Tensor):
         yield path, state
     elif isinstance(state, dict):
@@ -508,50 +705,107 @@ def tensors(state, path=""):
             yield from tensors(part, f"{path}/{name}")
 
 
+@pytest.mark.parametrize("step", [6, 7], ids=["mid-epoch", "just before a save"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_value_that_is_not_finite_stops_the_run_and_reaches_no_file(
+    fault, step, faces, tmp_path, monkeypatch
+):
+    named = r"(loss_[dg]|\bG|\bD|G_ema|optimizer).*at step [78]\b"
+    with pytest.raises(FloatingPointError, match=named):
+        train_small(faces, tmp_path, 20, callback=Fault(fault, step, monkeypatch))
+    assert saved_steps(tmp_path) == [0, 4]
+    for saved_step in saved_steps(tmp_path):
+        state = checkpoints.load(checkpoints.at_step(tmp_path, saved_step))
+        for path, tensor in tensors(state):
+            assert tensor.isfinite().all(), f"{path} of step {saved_step}"
+    assert not (tmp_path / "G.pth").exists()
+    for line in (tmp_path / "history.jsonl").read_text().splitlines():
+        assert all(math.isfinite(value) for value in json.loads(line).values())
+
+
+def test_a_gradient_that_is_not_finite_in_the_very_last_step_reaches_no_file(
+    faces, tmp_path, monkeypatch
+):
+    fault = Fault("G's gradient", 5, monkeypatch)
+    with pytest.raises(FloatingPointError, match="at step 6"):
+        train_small(faces, tmp_path, 6, callback=fault)
+    assert saved_steps(tmp_path) == [0, 4]
+    assert not (tmp_path / "G.pth").exists()
+
+
 # ---- 11: the same seed gives the same faces ----
 
 
-def test_the_same_seed_gives_the_same_faces_in_another_process_and_another_seed_gives_others(faces, tmp_path):
-    made = {}
-    for run, seed in (("one", 1), ("again", 1), ("other", 2)):
-        folder = tmp_path / run
-        words = ["train", "--data", faces.folder, "--run", folder, "--steps", 6, "--seed", seed]
-        words += ["--width", 4, "--z-dim", 8, "--batch", 4, "--size", 16]
-        code = __main__.main([str(word) for word in words]) if run == "other" else shell(*words).returncode
-        assert code == 0
-        files = [*sorted((folder / "grids").iterdir()), folder / "faces.png", folder / "history.jsonl"]
-        made[run] = {path.name: path.read_bytes() for path in files}
-    assert made["one"] == made["again"] and len(made["one"]) == 5
-    assert all(made["other"][name] != content for name, content in made["one"].items())
+def train_words(faces, run, seed):
+    words = ["train", "--data", faces.folder, "--run", run, "--steps", 6, "--seed", seed, *SMALL]
+    return [str(word) for word in words]
+
+
+def result_files(run):
+    """-> the content, by name, of a run's sample grids, faces and history."""
+    paths = [*sorted((run / "grids").iterdir()), run / "faces.png", run / "history.jsonl"]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_the_same_seed_gives_the_same_faces_in_another_process_and_another_seed_others(
+    faces, tmp_path
+):
+    assert run_command(*train_words(faces, tmp_path / "one", 1)).returncode == 0
+    assert run_command(*train_words(faces, tmp_path / "again", 1)).returncode == 0
+    assert main(train_words(faces, tmp_path / "other", 2)) == 0
+    one = result_files(tmp_path / "one")
+    again = result_files(tmp_path / "again")
+    other = result_files(tmp_path / "other")
+    assert one == again
+    assert len(one) == 5
+    for name, content in one.items():
+        assert other[name] != content
 
 
 # ---- 12: the live view does not grow ----
 
 
-class Shown:
+class RenderedFigure:
+    """In place of a display handle: figures are rendered, as Jupyter asks them to, and dropped."""
+
     def update(self, figure):
-        figure._repr_mimebundle_()  # what Jupyter asks of it
+        figure._repr_mimebundle_()
 
 
-def megabytes_watched(faces, run, marks):
-    """Train with a live view of every step -> the resident megabytes after each of the marked steps."""
-    widgets.display, resident = lambda figure, display_id: Shown(), []
-    view = widgets.LiveView(seconds=0)
+class MemoryOfLiveView:
+    """A live view that updates in every step, and notes the resident memory after some steps."""
 
-    def watch(game, history, done=False):
-        view(game, history, done)
-        if game.step in marks and not done:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            resident.append(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")))
+    def __init__(self, steps):
+        self.view = widgets.LiveView(seconds=0)
+        self.steps = steps
+        self.megabytes = []
 
-    play(preprocess.Prepared(faces), run, marks[-1], watch=watch)
-    return resident
+    def __call__(self, trainer, log):
+        self.view(trainer, log)
+        if trainer.steps_done in self.steps and not log.finished:
+            self.megabytes.append(resident_megabytes())
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="this system does not tell its memory")
-def test_watching_takes_no_more_memory_the_longer_it_lasts(faces, tmp_path, often):
-    early, late = elsewhere(megabytes_watched, str(faces.folder), str(tmp_path), often((100, 150), (100, 500)))
-    assert late < early + 20, "of 50 more updates, each keeping its picture, it would be 40"
+def resident_megabytes():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+
+
+def megabytes_with_live_view(faces, run, steps):
+    """Train with a live view of every step -> the resident memory after each of `steps`, in MB."""
+    widgets.display = lambda figure, display_id: RenderedFigure()
+    memory = MemoryOfLiveView(steps)
+    train_small(Faces(faces), run, steps[-1], callback=memory)
+    return memory.megabytes
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="this system does not report its memory"
+)
+def test_the_live_view_takes_no_more_memory_the_longer_it_runs(faces, tmp_path, often):
+    steps = often((100, 150), (100, 500))
+    arguments = (str(faces.folder), str(tmp_path), steps)
+    early, late = call_in_new_process(megabytes_with_live_view, *arguments)
+    assert late < early + 20, "with 50 more updates, each keeping its image, it would be 40"
     assert late < 2000
-
-

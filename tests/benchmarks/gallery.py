@@ -1,67 +1,115 @@
-"""The best faces of a real set that this machine makes in the time it is given, by the recipe `long`.
+"""The recipe `long` on a real set: the best faces that this machine makes in the time it is given.
 
 python tests/benchmarks/gallery.py DATA [--minutes 110] [--threads 1]
 -> recorded/gallery_film.png, gallery_faces.png, gallery.gif and .json
-(DATA: a set as `train --data` takes it; the run is data/runs/gallery; cut off, or given more minutes, it goes on)
+
+DATA is a set as `train --data` takes it. The run is data/runs/gallery. Interrupted, or given more
+minutes, it goes on.
 """
 
 import argparse
 import json
+from pathlib import Path
 
 import record
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from animegan_helpers import checkpoints, device, measure, plotting, preprocess, recipes, training
+from animegan_helpers import checkpoints, device, metrics, plotting, recipes
+from animegan_helpers.dataset import Faces
+from animegan_helpers.generator import Generator, sample
+from animegan_helpers.images import to_tensor
+from animegan_helpers.judge import extract_features, load_judge
+from animegan_helpers.prepare import load_faces
+from animegan_helpers.rng import rng
+from animegan_helpers.runs import sample_grids
+from animegan_helpers.training import train
 
 FRAMES = 24
-COUNT = 2000  # faces a number
+COUNT = 2000  # faces per number
 
 
-def film(sheets, path) -> None:
-    """Sheets of the same codes -> an animation of the first sixteen faces."""
-    frames = [sheet.crop((0, 0, sheet.width, 2 * 66 + 2)).quantize(128) for sheet in sheets]
-    times = [300] * (len(frames) - 1) + [3000]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True)
+def animate(grids: list[Image.Image], path: Path) -> None:
+    """Sample grids of the same latent vectors -> an animation of their first sixteen faces."""
+    frames = []
+    for grid in grids:
+        two_rows = grid.crop((0, 0, grid.width, 2 * 66 + 2))
+        frames.append(two_rows.quantize(128))
+    durations = [300] * (len(frames) - 1) + [3000]
+    frames[0].save(
+        path,
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=0,
+        optimize=True,
+    )
 
 
-def measures(G, faces) -> dict[str, dict]:
-    """How far from `COUNT` real faces are as many others, what G paints, and what is worse?"""
-    judge = measure.load_judge()
-    rows = torch.randperm(len(faces), generator=device.generator(0)).tolist()
-    real, other = (preprocess.to_tensor(faces[rows[i : i + COUNT]]) for i in (0, COUNT))
+def compared_sets(G: Generator, faces: Faces) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """-> `COUNT` real faces (N, 3, 64, 64), and sets of equal size to compare them with.
+
+    These are other real faces, generated ones, and three sets that should be further away.
+    """
+    rows = torch.randperm(len(faces), generator=rng(0, "rows")).tolist()
+    real = to_tensor(faces[rows[:COUNT]])
+    other = to_tensor(faces[rows[COUNT : 2 * COUNT]])
     blurred = F.interpolate(F.avg_pool2d(other, 4), scale_factor=4, mode="bilinear")
-    drawn = preprocess.to_tensor(preprocess.ready("drawn")[:COUNT])
-    noise = 2 * torch.rand(real.shape, generator=device.generator(1)) - 1
-    sets = {"other real ones": other, "this run": training.sample(G, COUNT, 0), "real ones, blurred": blurred}
-    known, told = measure.features(judge, real), {}
-    for name, pictures in (sets | {"drawn faces": drawn, "noise": noise}).items():
-        seen = measure.features(judge, pictures)
-        told[name] = {"FID": measure.fid(known, seen), "KID x 1000": 1000 * measure.kid(known, seen, 0)[0],
-                      "sliced Wasserstein": measure.sliced_wasserstein(real, pictures, 0)}  # fmt: skip
-    return told
+    noise = 2 * torch.rand(real.shape, generator=rng(0, "noise")) - 1
+    sets = {
+        "other real faces": other,
+        "this run": sample(G, COUNT, 0),
+        "real faces, blurred": blurred,
+        "synthetic faces": to_tensor(load_faces("drawn")[:COUNT]),
+        "noise": noise,
+    }
+    return real, sets
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def measures(G: Generator, faces: Faces) -> dict[str, dict]:
+    """-> by the name of a set: FID, KID x 1000 and sliced Wasserstein from `COUNT` real faces."""
+    judge = load_judge()
+    real, sets = compared_sets(G, faces)
+    real_features = extract_features(judge, real)
+    numbers = {}
+    for name, images in sets.items():
+        features = extract_features(judge, images)
+        mean_kid, _ = metrics.kid(real_features, features, 0)
+        numbers[name] = {
+            "FID": metrics.fid(real_features, features),
+            "KID x 1000": 1000 * mean_kid,
+            "sliced Wasserstein": metrics.sliced_wasserstein(real, images, 0),
+        }
+    return numbers
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data")
     parser.add_argument("--minutes", type=float, default=110)
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     run = device.data_folder() / "runs" / "gallery"
-    faces = preprocess.ready(args.data)
+    faces = load_faces(args.data)
     resume = bool(checkpoints.saved(run))
-    game = training.train(recipes.get("long"), faces, run, minutes=args.minutes, resume=resume)
-    numbers = measures(game.best_g(), faces)
-    caption = record.main(run, "gallery", f"The recipe `long` on {len(faces):,} real anime faces")
-    sheets, steps = plotting.sheets(run, FRAMES)
-    film(sheets, plotting.RECORDED / "gallery.gif")
-    kept = {"caption": caption, "faces": COUNT, "measures": numbers, "frames": steps}
-    text = json.dumps(kept, indent=1) + "\n"
-    checkpoints.write_whole(plotting.RECORDED / "gallery.json", text.encode())
-    print(text)
+    trainer = train(recipes.get("long"), faces, run, minutes=args.minutes, resume=resume)
+    numbers = measures(trainer.ema_generator(), faces)
+    what = f"The recipe `long` on {len(faces):,} real anime faces"
+    caption = record.main(run, "gallery", what)
+    grids, steps = sample_grids(run, FRAMES)
+    animate(grids, plotting.RECORDED / "gallery.gif")
+    results = {"caption": caption, "faces": COUNT, "measures": numbers, "frames": steps}
+    record.write_json(results, plotting.RECORDED / "gallery.json")
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Photograph the ready generator's web page for page 11 and the README, and count the faces that it paints a second.
+"""Photograph the pretrained generator's web page for page 11 and README, and time its faces.
 
-python tests/benchmarks/photograph.py -> recorded/share_page.png and .json (Chromium, opened from disk, no network)
+python tests/benchmarks/photograph.py -> recorded/share_page.png and .json
+
+Chromium opens the page from disk, without a network.
 """
 
 import io
-import json
 import os
 import shutil
 import tempfile
@@ -13,48 +14,67 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from playwright.sync_api import sync_playwright
-from record import processor
+from playwright.sync_api import Browser, Page, sync_playwright
+from record import processor, write_json, write_png
 
-from animegan_helpers import latent, plotting, share
+from animegan_helpers import plotting, web_page
+from animegan_helpers.pretrained import load_pretrained
 
-MOVES = {"hair short to long": 2.0, "eyes cold to warm": -2.0, "mouth closed to open": 1.5}
+OFFSETS = {"hair short to long": 2.0, "eyes cold to warm": -2.0, "mouth closed to open": 1.5}
 RATE = """() => Math.max(...[1, 2, 3, 4, 5].map(() => {
     const start = performance.now();
-    for (let i = 0; i < 20; i++) paint(base);
+    for (let i = 0; i < 20; i++) generate(base);
     return 20_000 / (performance.now() - start);
 }))"""
 
 
+def open_page(browser: Browser, html: str, folder: Path) -> Page:
+    """The HTML of a page -> the page, opened from a file in the folder."""
+    file = folder / "faces.html"
+    file.write_text(html, encoding="utf-8")
+    page = browser.new_page(viewport={"width": 940, "height": 700}, offline=True)
+    page.goto(file.as_uri())
+    return page
+
+
+def screenshot(page: Page) -> Image.Image:
+    """Move the sliders to `OFFSETS` -> an image of the whole page."""
+    for name, offset in OFFSETS.items():
+        page.get_by_role("slider", name=name).fill(str(offset))
+    page.evaluate("() => document.activeElement.blur()")
+    page.wait_for_timeout(500)
+    return Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+
+
 def main() -> None:
-    torch.set_num_threads(1)  # of what `processor` tells: a page's script runs on one core
-    text = share.page(*latent.ready())
+    torch.set_num_threads(1)  # for `processor`: a page's script runs on one core
+    html = web_page.page(*load_pretrained())
+    options = {
+        "executable_path": shutil.which("chromium"),
+        "args": ["--no-sandbox", "--disable-dev-shm-usage"],
+    }
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        file = Path(folder) / "faces.html"
-        file.write_text(text, encoding="utf-8")
-        options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
         with playwright.chromium.launch(**options) as browser:
-            page = browser.new_page(viewport={"width": 940, "height": 700}, offline=True)
-            page.goto(file.as_uri())
-            rate, load = page.evaluate(RATE), os.getloadavg()[0]
-            for name, far in MOVES.items():
-                page.get_by_role("slider", name=name).fill(str(far))
-            page.evaluate("() => document.activeElement.blur()")
-            page.wait_for_timeout(500)
-            shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
-            version = browser.version
-    shot.quantize(256).save(plotting.RECORDED / "share_page.png", optimize=True)
+            page = open_page(browser, html, Path(folder))
+            rate = page.evaluate(RATE)
+            load = os.getloadavg()[0]
+            image = screenshot(page)
+            version = browser.version.split(".")[0]
+    write_png(image, plotting.RECORDED / "share_page.png")
     caption = (
-        f"faces.html of the ready generator ({len(text) / 2**20:.1f} MB), opened from disk in Chromium"
-        f" {version.split('.')[0]} with the network off: {rate:.0f} faces a second on {processor()}, {date.today()}."
+        f"faces.html of the pretrained generator ({len(html) / 2**20:.1f} MB), opened from disk in"
+        f" Chromium {version} with the network off: {rate:.0f} faces per second on {processor()},"
+        f" {date.today()}."
     )
-    moved = ", ".join(f"{name} {far:+g}" for name, far in MOVES.items())
+    offsets = ", ".join(f"{name} {offset:+g}" for name, offset in OFFSETS.items())
     alt = (
-        "A web page: a large generated face with long brown hair above six small ones; beside it the buttons Random"
-        f" face, Walk, Reset sliders, Save as PNG, Copy link, and eight sliders ({moved}, all others 0). {caption}"
+        "A web page: a large generated face with long brown hair above six small ones; beside it"
+        " the buttons Random face, Walk, Reset sliders, Save as PNG, Copy link, and eight sliders"
+        f" ({offsets}, all others 0). {caption}"
     )
-    told = {"caption": caption, "alt": alt, "faces a second": round(rate, 1), "load": round(load, 1)}
-    (plotting.RECORDED / "share_page.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    record = {"caption": caption, "alt": alt}
+    record |= {"faces per second": round(rate, 1), "load": round(load, 1)}
+    write_json(record, plotting.RECORDED / "share_page.json")
     print(caption)
 
 

@@ -1,6 +1,7 @@
-"""Keep a finished run for pages and README, its film strip and its last sheet of faces.
+"""A finished run becomes a film strip and a grid of faces, with captions, for pages and README.
 
-python tests/benchmarks/record.py RUN NAME "what it is" -> recorded/NAME_film.png, NAME_faces.png and their .json
+python tests/benchmarks/record.py RUN NAME "what it is"
+-> recorded/NAME_film.png, NAME_faces.png and a .json beside each
 """
 
 import json
@@ -10,38 +11,70 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from animegan_helpers import checkpoints, plotting
+from animegan_helpers.runs import sample_grids
 
 
 def processor() -> str:
-    """-> the processor's name and the threads used."""
+    """-> the processor's name and the number of threads used."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor()
     count = torch.get_num_threads()
-    return f"{count} core{'s' * (count > 1)} of {name}"
+    cores = "core" if count == 1 else "cores"
+    return f"{count} {cores} of {name}"
 
 
-def main(run: str, name: str, what: str) -> str:
-    state = checkpoints.newest(run)
-    recipe, minutes = state["recipe"], state["seconds"] / 60
-    sheets, steps = plotting.sheets(run)
+def without_build(version: str) -> str:
+    """A version of torch -> the same without its build: "2.14.1+cu130" -> "2.14.1"."""
+    return version.split("+")[0]
+
+
+def write_json(data: dict, path: Path) -> None:
+    """Numbers and texts by name -> a JSON file, written whole or not at all."""
+    text = json.dumps(data, indent=1) + "\n"
+    checkpoints.atomic_write(path, text.encode())
+
+
+def write_png(image: Image.Image, path: Path, colors: int = 256) -> None:
+    """An image -> a small PNG of at most `colors` colors."""
+    image.quantize(colors).save(path, optimize=True)
+
+
+def caption_of(state: dict, what: str) -> str:
+    """The last checkpoint of a run, and what it is -> a caption with size, time, machine, date."""
+    recipe = state["recipe"]
+    minutes = state["seconds"] / 60
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
-    caption = (
-        f"{what}, width {recipe['width']}, batch {recipe['batch']}: {state['step']:,} steps"
-        f" in {minutes:.0f} minutes on {machine} (torch {torch.__version__.split('+')[0]}, {date.today()})."
+    return (
+        f"{what}, width {recipe['width']}, batch {recipe['batch']}: {state['steps_done']:,} steps"
+        f" in {minutes:.0f} minutes on {machine}"
+        f" (torch {without_build(torch.__version__)}, {date.today()})."
     )
-    numbers = {"recipe": recipe, "step": state["step"], "seconds": round(state["seconds"])}
-    for part, picture, alt in [
-        ("film", plotting.strip(sheets, [f"step {step:,}" for step in steps]), "Film strip, noise to faces"),
-        ("faces", sheets[-1], "64 faces, eight by eight"),
-    ]:
-        picture.quantize(256).save(plotting.RECORDED / f"{name}_{part}.png", optimize=True)
-        told = {"caption": caption, "alt": f"{alt}. {caption}", **numbers}
-        (plotting.RECORDED / f"{name}_{part}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def main(run: str | Path, name: str, what: str) -> str:
+    state = checkpoints.newest(run)
+    grids, steps = sample_grids(run)
+    caption = caption_of(state, what)
+    numbers = {
+        "recipe": state["recipe"],
+        "step": state["steps_done"],
+        "seconds": round(state["seconds"]),
+    }
+    strip = plotting.strip(grids, [f"step {step:,}" for step in steps])
+    parts = [
+        ("film", strip, "Film strip, from noise to faces"),
+        ("faces", grids[-1], "64 faces, eight by eight"),
+    ]
+    for part, image, alt in parts:
+        write_png(image, plotting.RECORDED / f"{name}_{part}.png")
+        record = {"caption": caption, "alt": f"{alt}. {caption}", **numbers}
+        write_json(record, plotting.RECORDED / f"{name}_{part}.json")
     print(caption)
     return caption
 

@@ -1,93 +1,161 @@
-"""A second set of faces after the first: how much sooner is it good than from nothing?
+"""A second set of faces after the first: how much sooner is it good than from scratch?
 
-python tests/benchmarks/second_set.py FIRST SECOND [--first-steps 3000] [--seeds 3] [--name second_set]
+python tests/benchmarks/second_set.py FIRST SECOND [--first-steps 3000] [--seeds 3]
+    [--name second_set]
 -> recorded/NAME.json and .png
-(FIRST, SECOND: sets as `train --data` takes them; runs in data/NAME/; cut off, it goes on)
+
+FIRST and SECOND are sets as `train --data` takes them. The runs are in data/NAME/. Interrupted, it
+goes on.
 """
 
 import argparse
 import json
 import statistics
 from datetime import date
+from pathlib import Path
 
 import torch
-from record import processor
+from PIL import Image
+from record import processor, without_build, write_json, write_png
 
-from animegan_helpers import checkpoints, device, measure, plotting, preprocess, recipes, training
+from animegan_helpers import checkpoints, device, metrics, plotting, recipes
+from animegan_helpers.dataset import Faces, batches
+from animegan_helpers.generator import sample
+from animegan_helpers.history import Log
+from animegan_helpers.images import to_tensor
+from animegan_helpers.judge import Judge, extract_features, load_judge
+from animegan_helpers.prepare import load_faces
+from animegan_helpers.rng import rng
+from animegan_helpers.runs import start_from
+from animegan_helpers.trainer import Trainer
+from animegan_helpers.training import train
 
 MARKS = (50, 100, 200, 400, 800)  # steps
-COUNT = 1000  # faces a number
-RECIPE = recipes.get("ready")  # one rate for all steps, which one of the ways quarters
-WAYS = {  # begun with the first run's networks? and at which rates
-    "from nothing": (False, RECIPE.lr_g),
+SHOWN_MARKS = (100, 800)  # steps, in the figure
+COUNT = 1000  # faces per number
+RECIPE = recipes.get("pretrained")  # its learning rate does not decay
+METHODS = {  # start from the first run's networks? and with which learning rate
+    "from scratch": (False, RECIPE.lr_g),
     "fine-tuned": (True, RECIPE.lr_g),
     "fine-tuned slowly": (True, RECIPE.lr_g / 4),
 }
 
 
-def distances(faces, pictures, judge, seed: int) -> dict:
-    """Pictures -> how far they are from as many of the set: KID x 1000 (the judge's features), sliced Wasserstein."""
-    rows = torch.randperm(len(faces), generator=device.generator(seed, 0))[: len(pictures)].tolist()
-    real = preprocess.to_tensor(faces[rows])
-    known, seen = (measure.features(judge, some) for some in (real, pictures))
-    return {"KID x 1000": 1000 * measure.kid(known, seen, seed, 20)[0],
-            "sliced Wasserstein": measure.sliced_wasserstein(real, pictures, seed)}  # fmt: skip
+def distances(faces: Faces, images: torch.Tensor, judge: Judge, seed: int) -> dict:
+    """Images (N, 3, 64, 64) -> their KID x 1000 and sliced Wasserstein from N faces of the set."""
+    rows = torch.randperm(len(faces), generator=rng(seed, "rows"))[: len(images)].tolist()
+    real = to_tensor(faces[rows])
+    mean_kid, _ = metrics.kid(
+        extract_features(judge, real), extract_features(judge, images), seed, subsets=20
+    )
+    return {
+        "KID x 1000": 1000 * mean_kid,
+        "sliced Wasserstein": metrics.sliced_wasserstein(real, images, seed),
+    }
 
 
-def run(faces, first, judge, seed: int, way: str, place) -> list[dict]:
-    """-> the distances of one way at each of `MARKS`; sheets of the same codes are left in `place`."""
-    kept = place / f"{seed}_{way}.json"
-    if kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))
-    tuned, rate = WAYS[way]
-    game = training.Game(RECIPE.changed(lr_g=rate, lr_d=rate), seed)
-    if tuned:
-        game.begin_from(first)
-    batches, told = iter(preprocess.batches(faces, RECIPE.batch, seed)), []
+def run(faces: Faces, first: Path, judge: Judge, seed: int, method: str, folder: Path) -> list:
+    """-> the distances of one method at each of `MARKS`; sample grids are left in `folder`."""
+    result_file = folder / f"{seed}_{method}.json"
+    if result_file.exists():
+        return json.loads(result_file.read_text(encoding="utf-8"))
+    fine_tuned, rate = METHODS[method]
+    trainer = Trainer(RECIPE.changed(lr_g=rate, lr_d=rate), seed)
+    if fine_tuned:
+        start_from(trainer, first)
+    log = Log()
+    loader = iter(batches(faces, RECIPE.batch, seed))
+    rows = []
     for mark in MARKS:
-        while game.step < mark:
-            game.play(next(batches))
-        told.append(distances(faces, training.sample(game.best_g(), COUNT, seed, 1), judge, seed))
-        plotting.grid(game.fixed_faces(10), 10).save(place / f"{seed}_{way}_{mark:04}.png")
-        print(way, seed, mark, told[-1], flush=True)
-    checkpoints.write_whole(kept, json.dumps(told).encode())
-    return told
+        while trainer.steps_done < mark:
+            log.append(trainer.step(next(loader)))
+            log.fetch()
+        images = sample(trainer.ema_generator(), COUNT, seed, "measured")
+        rows.append(distances(faces, images, judge, seed))
+        grid = plotting.grid(trainer.fixed_faces(10), 10)
+        grid.save(folder / f"{seed}_{method}_{mark:04}.png")
+        print(method, seed, mark, rows[-1], flush=True)
+    checkpoints.atomic_write(result_file, json.dumps(rows).encode())
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def train_first(source: str, steps: int, folder: Path) -> None:
+    """Train on the first set, unless that is done."""
+    if (folder / "G.pth").exists():
+        return
+    resume = bool(checkpoints.saved(folder))
+    train(RECIPE, load_faces(source), folder, steps=steps, resume=resume)
+
+
+def means_of(runs: list[dict], numbers: dict) -> dict[str, list[dict]]:
+    """The runs of all seeds -> by method and mark the mean of each of the numbers."""
+    means = {}
+    for method in METHODS:
+        means[method] = []
+        for i in range(len(MARKS)):
+            row = {key: statistics.mean(run[method][i][key] for run in runs) for key in numbers}
+            means[method].append(row)
+    return means
+
+
+def draw(folder: Path) -> Image.Image:
+    """The sample grids of seed 0 -> one image: a labeled row for each method and shown mark."""
+    grids = []
+    labels = []
+    for mark in SHOWN_MARKS:
+        for method in METHODS:
+            grids.append(Image.open(folder / f"0_{method}_{mark:04}.png"))
+            labels.append(f"{method},\n{mark} steps")
+    return plotting.label_rows(grids, labels)
+
+
+def caption_of(count: int, first: str) -> str:
+    """The second set's size, and the first run in words -> the caption of the figure."""
+    early, late = SHOWN_MARKS
+    return (
+        f"A second set of real faces ({count:,}): the same latent vectors after {early} and {late}"
+        f" steps. Training started from scratch, or continued a run of {first}: with its learning"
+        " rates, or slowly, with a quarter of them"
+        f" (width {RECIPE.width}, batch {RECIPE.batch}; {processor()},"
+        f" torch {without_build(torch.__version__)}, {date.today()})."
+    )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("first")
     parser.add_argument("second")
     parser.add_argument("--first-steps", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--name", default="second_set")
-    args = parser.parse_args()
-    place, judge = device.data_folder() / args.name, measure.load_judge()
-    before, faces = place / "first", preprocess.ready(args.second)
-    if not (before / "G.pth").exists():
-        first, resume = preprocess.ready(args.first), bool(checkpoints.saved(before))
-        training.train(RECIPE, first, before, steps=args.first_steps, resume=resume)
-    runs = [{way: run(faces, before, judge, seed, way, place) for way in WAYS} for seed in range(args.seeds)]
-    rows = torch.randperm(len(faces), generator=device.generator(0, 9))[:COUNT].tolist()
-    floor = distances(faces, preprocess.to_tensor(faces[rows]), judge, 1)
-    means = {way: [{key: statistics.mean(told[way][i][key] for told in runs) for key in floor}
-                   for i in range(len(MARKS))] for way in WAYS}  # fmt: skip
-    sheets = [plotting.Image.open(place / f"0_{way}_{mark:04}.png") for mark in (100, 800) for way in WAYS]
-    labels = [f"{way},\n{mark} steps" for mark in (100, 800) for way in WAYS]
-    plotting.labelled(sheets, labels).quantize(256).save(plotting.RECORDED / f"{args.name}.png", optimize=True)
-    trained = f"{checkpoints.newest(before)['step']:,} steps on {args.first.rpartition('/')[2]}"
-    caption = (
-        f"A second set of real faces ({len(faces):,}): the same codes after 100 and 800 steps, from nothing, and from"
-        f" a run of {trained}, at its rates and at a quarter of them"
-        f" (width {RECIPE.width}, batch {RECIPE.batch}; {processor()},"
-        f" torch {torch.__version__.split('+')[0]}, {date.today()})."
-    )
-    told = {"caption": caption, "alt": f"Six rows of ten faces. {caption}", "marks": MARKS, "seeds": runs,
-            "means": means, "floor": floor, "faces": COUNT}  # fmt: skip
-    checkpoints.write_whole(plotting.RECORDED / f"{args.name}.json", (json.dumps(told, indent=1) + "\n").encode())
-    for way, rows in means.items():
-        print(way, *(f"{mark}: {row['KID x 1000']:,.0f}, {row['sliced Wasserstein']:.0f};" for mark, row in
-                     zip(MARKS, rows)))  # fmt: skip
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    folder = device.data_folder() / args.name
+    first = folder / "first"
+    judge = load_judge()
+    faces = load_faces(args.second)
+    train_first(args.first, args.first_steps, first)
+    runs = []
+    for seed in range(args.seeds):
+        runs.append({name: run(faces, first, judge, seed, name, folder) for name in METHODS})
+    rows = torch.randperm(len(faces), generator=rng(0, "floor"))[:COUNT].tolist()
+    floor = distances(faces, to_tensor(faces[rows]), judge, 1)
+    means = means_of(runs, floor)
+    write_png(draw(folder), plotting.RECORDED / f"{args.name}.png")
+    steps = checkpoints.newest(first)["steps_done"]
+    caption = caption_of(len(faces), f"{steps:,} steps on {args.first.rpartition('/')[2]}")
+    results = {"caption": caption, "alt": f"Six rows of ten faces. {caption}", "marks": MARKS}
+    results |= {"seeds": runs, "means": means, "floor": floor, "faces": COUNT}
+    write_json(results, plotting.RECORDED / f"{args.name}.json")
+    for method, rows in means.items():
+        for mark, row in zip(MARKS, rows):
+            kid = f"KID x 1000 {row['KID x 1000']:,.0f}"
+            print(f"{method}, {mark} steps: {kid}, {row['sliced Wasserstein']:.0f}")
     print("other real faces:", floor)
 
 

@@ -1,0 +1,111 @@
+"""Several processes train one model: each on its part of every batch; one writes. Page 10.
+
+`torchrun --standalone --nproc_per_node=2 -m -- animegan_helpers train ...` starts them.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+# `torch.distributed.nn` keeps the process group of the moment of its first import as a default
+# argument. An optimizer imports it: inside `join`, that would keep the group and its threads alive.
+import torch.distributed.nn  # noqa: F401
+
+
+class PeerLost(ConnectionError):
+    """Another process of the run is gone; the message says how to go on."""
+
+
+class Distributed:
+    """The processes of one run: how many, and which one this is. Alone, it does nothing."""
+
+    def __init__(self, rank: int = 0, world_size: int = 1):
+        self.rank = rank
+        self.world_size = world_size
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def shard(self, batch: torch.Tensor) -> torch.Tensor:
+        """A whole batch -> this process's part. Raises ValueError if it can't be divided evenly."""
+        if len(batch) % self.world_size:
+            raise ValueError(
+                f"batches of {len(batch)} can't be divided among {self.world_size} processes:"
+                " take a multiple"
+            )
+        part = len(batch) // self.world_size
+        return batch[self.rank * part : (self.rank + 1) * part]
+
+    def average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """The gradients of an optimizer's weights become their mean over all processes, in place.
+
+        One flat all-reduce, not DistributedDataParallel: that forbids R1's second derivative.
+        """
+        if self.world_size == 1:
+            return
+        gradients = [
+            weight.grad
+            for group in optimizer.param_groups
+            for weight in group["params"]
+            if weight.grad is not None
+        ]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        _all_reduce(flat)
+        parts = (flat / self.world_size).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts):
+            gradient.copy_(part.view(gradient.shape))
+
+    def any(self, flag: bool) -> bool:
+        """-> whether any process says yes, so that all of them stop after the same step."""
+        if self.world_size == 1:
+            return flag
+        votes = torch.tensor(int(flag))
+        _all_reduce(votes)
+        return votes.item() > 0
+
+    @contextmanager
+    def main_process_first(self) -> Iterator[None]:
+        """Within it the main process works before the others do: they find what it has made."""
+        if not self.is_main:
+            self.any(False)
+        yield
+        if self.is_main:
+            self.any(False)
+
+
+def _all_reduce(tensor) -> None:
+    """A tensor becomes its sum over all processes. Raises PeerLost where one of them is gone."""
+    try:
+        dist.all_reduce(tensor)
+        return
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+    # Raised outside the handler, the error does not carry all_reduce's frames, which hold the
+    # process group. A gloo thread that outlives Python aborts the process.
+    raise PeerLost(
+        f"another process of this run is gone ({reason}): what was saved last is whole,"
+        " go on from it with --resume"
+    )
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[tuple[Distributed, torch.device]]:
+    """Within it: the processes that torchrun started, and this one's device. Else one process."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield Distributed(), device
+        return
+    backend = "gloo"
+    if device.type == "cuda":
+        backend = "cpu:gloo,cuda:nccl"
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend)
+    try:
+        yield Distributed(dist.get_rank(), dist.get_world_size()), device
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,213 @@
+"""(N, 3, 64, 64) faces become (N, 64) features and nine attributes. Built on page 07.
+
+Everywhere `AnyFaces` are (N, H, W, 3) uint8, (N, 3, H, W) in [-1, 1], or a dataset of uint8 images.
+They are read in batches, so a large set is never in memory as a whole.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from .checkpoints import CheckpointError, load, save
+from .dataset import BatchOrder, Faces
+from .drawn import ATTRIBUTES, read_labels
+from .images import flip, to_tensor
+from .layers import down
+from .rng import rng
+
+AnyFaces = Dataset | Tensor
+PRETRAINED = Path(__file__).parent / "pretrained"  # the package's generator and judge
+ATTRIBUTE_NAMES = tuple(ATTRIBUTES)
+HIDDEN = -100  # the label of what closed eyes hide; `cross_entropy` ignores this number
+
+
+class Judge(nn.Module):
+    """(N, 3, 64, 64) faces -> (N, 64) features; one linear head per attribute reads them.
+
+    On the faces that the judge learned from, each feature has mean 0 and variance 1. So the FIDs of
+    two judges are of similar size, but a table needs one fixed judge. The FID of a single face,
+    repeated, is about 128: 64 for its distance from the mean, 64 for the missing variance.
+    """
+
+    num_features = 64
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        self.net = nn.Sequential(
+            *down(3, width),  # (N, width, 32, 32)
+            *down(width, width * 2),  # (N, 2 width, 16, 16)
+            *down(width * 2, width * 4),  # (N, 4 width, 8, 8)
+            *down(width * 4, width * 8),  # (N, 8 width, 4, 4)
+            nn.Flatten(),
+            nn.Linear(width * 8 * 4 * 4, self.num_features, bias=False),
+            nn.BatchNorm1d(self.num_features, affine=False),  # (N, 64)
+        )
+        self.heads = nn.ModuleDict()
+        for name, values in ATTRIBUTES.items():
+            self.heads[name] = nn.Linear(self.num_features, len(values))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, 64, 64) in [-1, 1] -> (N, 64). Raises ValueError for another shape."""
+        if images.shape[1:] != (3, 64, 64):
+            raise ValueError(
+                f"the judge needs (N, 3, 64, 64) faces, not {tuple(images.shape)}:"
+                " prepare them at 64 pixels"
+            )
+        return self.net(images)
+
+    @torch.no_grad()
+    def attributes(self, features: Tensor) -> Tensor:
+        """(N, 64) features -> (N, 9) predicted values, as indices into those of `ATTRIBUTES`.
+
+        Color and shape of closed eyes are `HIDDEN`.
+        """
+        features = features.to(next(self.parameters()).device)
+        predicted = [head(features).argmax(1) for head in self.heads.values()]
+        return _hide_closed_eyes(torch.stack(predicted, dim=1).cpu())
+
+
+def _hide_closed_eyes(labels: Tensor) -> Tensor:
+    closed = labels[:, ATTRIBUTE_NAMES.index("eyes")] == ATTRIBUTES["eyes"].index("closed")
+    for name in ("eye_color", "eye_shape"):
+        labels[closed, ATTRIBUTE_NAMES.index(name)] = HIDDEN
+    return labels
+
+
+def true_labels(faces: Faces, folder: str | Path) -> Tensor:
+    """Prepared faces and the folder they were drawn in -> their (N, 9) attributes, as indices.
+
+    They are in the order of `faces.names`, and in the form that `Judge.attributes` predicts.
+    Raises FileNotFoundError without a labels.csv, ValueError if a face has no row in it.
+    """
+    if not (Path(folder) / "labels.csv").exists():
+        raise FileNotFoundError(
+            f"{folder} has no labels.csv: only synthetic faces have labels (drawn.write makes them)"
+        )
+    label_of = {}
+    for row in read_labels(folder):
+        label_of[row["file"]] = [ATTRIBUTES[name].index(row[name]) for name in ATTRIBUTE_NAMES]
+    try:
+        labels = [label_of[Path(name).name] for name in faces.names]
+    except KeyError as missing:
+        raise ValueError(
+            f"{folder}/labels.csv has no row for {missing}: it belongs to other images"
+        ) from None
+    return _hide_closed_eyes(torch.tensor(labels))
+
+
+def train_judge(
+    faces: AnyFaces,
+    labels: Tensor,
+    epochs: int = 12,
+    batch: int = 64,
+    seed: int = 0,
+    lr: float = 1e-2,
+) -> Judge:
+    """N 64x64 uint8 faces and their (N, 9) labels -> a trained judge, in eval mode.
+
+    Raises ValueError if the two numbers differ.
+    """
+    if len(faces) != len(labels):
+        raise ValueError(f"{len(faces)} faces and {len(labels)} labels: each face needs one row")
+    judge = _new_judge(seed)
+    order = BatchOrder(len(faces), batch, seed)
+    steps = epochs * len(order)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps)
+    bar = tqdm(range(steps), desc="training the judge", unit="step")
+    for step, rows in zip(bar, order):
+        images = _flip_and_shift(faces[rows], seed, step)
+        loss = _attribute_loss(judge, images, labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
+    # The features' mean and variance are those of the faces as they are, not shifted.
+    update_bn(image_batches(faces), judge)
+    return judge.eval()
+
+
+@torch.random.fork_rng(devices=[])  # initial weights come from torch's global generator
+def _new_judge(seed):
+    torch.manual_seed(rng(seed, "weights").initial_seed())
+    return Judge()
+
+
+def _flip_and_shift(pixels, seed, step):
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) in [-1, 1], some mirrored, all shifted by up to 3."""
+    images = to_tensor(flip(pixels, rng(seed, "flips", step)))
+    shift = torch.randint(-3, 4, (2,), generator=rng(seed, "augment", step))
+    return images.roll(shift.tolist(), dims=(2, 3))
+
+
+def _attribute_loss(judge, images, labels):
+    """The mean over the batch of the sum of the nine cross-entropies; hidden labels add 0."""
+    features = judge(images)
+    loss = 0
+    for head, column in zip(judge.heads.values(), labels.T):
+        loss += F.cross_entropy(head(features), column, ignore_index=HIDDEN, reduction="sum")
+    return loss / len(images)
+
+
+def accuracy(judge: Judge, faces: AnyFaces, labels: Tensor) -> dict[str, float]:
+    """N faces and their (N, 9) labels -> for each attribute the fraction predicted correctly.
+
+    What closed eyes hide does not count.
+    """
+    predicted = judge.attributes(extract_features(judge, faces))
+    visible = labels != HIDDEN
+    correct = (predicted == labels) & visible
+    fractions = correct.sum(0) / visible.sum(0)
+    return dict(zip(ATTRIBUTE_NAMES, fractions.tolist()))
+
+
+def save_judge(judge: Judge, path: str | Path) -> Path:
+    """The judge's weights -> a file of 0.6 MB: half precision, which a judge can afford."""
+    return save({name: weight.half() for name, weight in judge.state_dict().items()}, path)
+
+
+@torch.random.fork_rng(devices=[])  # initial weights are drawn, then replaced
+def load_judge(path: str | Path = PRETRAINED / "judge.pt") -> Judge:
+    """A file of `save_judge` -> the judge, in eval mode. Without a path: the package's judge.
+
+    That one never changes, so tables can be compared. Raises CheckpointError if the file is
+    missing, damaged, or not a judge.
+    """
+    weights = load(path)
+    judge = Judge()
+    try:
+        judge.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is not a judge of these attributes: train one with train_judge"
+        ) from error
+    return judge.eval()
+
+
+def image_batches(faces: AnyFaces, size: int = 256) -> Iterator[Tensor]:
+    """N faces -> batches of up to `size`, each (n, 3, H, W) in [-1, 1]."""
+    for start in range(0, len(faces), size):
+        stop = min(start + size, len(faces))
+        batch = faces[list(range(start, stop))]
+        yield to_tensor(batch) if batch.dtype == torch.uint8 else batch
+
+
+@torch.no_grad()
+def extract_features(network: nn.Module, faces: AnyFaces) -> Tensor:
+    """A network (a judge, Inception) and N faces -> their (N, d) features, on the CPU.
+
+    The network runs in eval mode and is left as it was.
+    """
+    device = next(network.parameters(), torch.empty(0)).device
+    was_training = network.training
+    network.eval()
+    features = [network(batch.to(device)).float().cpu() for batch in image_batches(faces)]
+    network.train(was_training)
+    return torch.cat(features)

@@ -1,0 +1,111 @@
+"""A generator with its directions becomes a safetensors file, and back. Used from page 00 on."""
+
+import json
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from . import __version__, recipes
+from .checkpoints import CheckpointError
+from .device import data_folder
+from .generator import Generator
+from .judge import PRETRAINED, load_judge
+from .latent import attribute_directions
+from .recipes import Recipe
+from .runs import load_generator
+
+
+def generator_arguments(G: Generator) -> dict:
+    """A generator -> its arguments: `Generator(**generator_arguments(G))` has the same shapes."""
+    convs = [layer for layer in G.net if isinstance(layer, nn.ConvTranspose2d)]
+    is_leaky = isinstance(G.net[2], nn.LeakyReLU)
+    return {
+        "width": convs[-1].in_channels,
+        "z_dim": G.z_dim,
+        "size": 4 * 2 ** (len(convs) - 1),
+        "activation": "leaky_relu" if is_leaky else "relu",
+    }
+
+
+def to_safetensors(
+    G: Generator, directions: dict[str, Tensor], recipe: Recipe | None = None
+) -> bytes:
+    """A generator, its directions (z_dim,) by name, maybe its recipe -> a safetensors file.
+
+    Its metadata say how to build the network again.
+    """
+    metadata = {
+        "version": __version__,
+        "generator": json.dumps(generator_arguments(G)),
+        "directions": json.dumps(list(directions)),
+    }
+    if recipe is not None:
+        metadata["recipe"] = json.dumps(recipes.to_json(recipe))
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in G.state_dict().items()}
+    tensors["directions"] = torch.stack(list(directions.values()))  # (K, z_dim)
+    return safetensors.torch.save(tensors, metadata)
+
+
+@torch.random.fork_rng(devices=[])  # initial weights are drawn, then replaced
+def load_safetensors(path: str | Path) -> tuple[Generator, dict[str, Tensor]]:
+    """A file of `to_safetensors` -> the generator, in eval mode, and its directions by name.
+
+    Reading it runs no code. Raises CheckpointError if the file is missing, damaged, made by
+    another program, or by version 0.1.
+    """
+    try:
+        metadata, tensors = _read(path)
+        if "generator" in metadata and "version" not in metadata:
+            raise CheckpointError(
+                f"{path} was made by version 0.1: share the generator again, or download a new file"
+            )
+        names = json.loads(metadata["directions"])
+        directions = dict(zip(names, tensors.pop("directions").float()))
+        G = Generator(**json.loads(metadata["generator"]))
+        G.load_state_dict(tensors)
+    except CheckpointError:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is not a shared generator ({error!r}): download or share it again"
+        ) from error
+    return G.eval(), directions
+
+
+def _read(path) -> tuple[dict, dict]:
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return file.metadata() or {}, tensors
+
+
+def load_pretrained() -> tuple[Generator, dict[str, Tensor]]:
+    """-> the package's generator, in eval mode, and its 8 attribute directions by name."""
+    return load_safetensors(PRETRAINED / "generator.safetensors")
+
+
+def latest_or_pretrained(
+    run: str | Path | None = None,
+) -> tuple[Generator, dict[str, Tensor], str]:
+    """A run's folder -> its generator, its attribute directions, and where they come from.
+
+    Without a run: the newest finished one in data/runs, or else the pretrained generator.
+    Raises CheckpointError if the run can't be read.
+    """
+    if run is None:
+        run = _newest_finished_run()
+    if run is None:
+        G, directions = load_pretrained()
+        return G, directions, "the pretrained generator"
+    G = load_generator(run)
+    return G, attribute_directions(G, load_judge()), f"your run {Path(run).name}"
+
+
+def _newest_finished_run() -> Path | None:
+    generators = list((data_folder() / "runs").glob("*/G.pth"))
+    if not generators:
+        return None
+    newest = max(generators, key=lambda path: path.stat().st_mtime)
+    return newest.parent

@@ -1,0 +1,93 @@
+"""The name of a data source becomes a `Source`: what it is and where it is. Shown on page 01."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .device import data_folder
+
+WITHDRAWN = "Mckinsey666/Anime-Face-Dataset"
+PREPARED_FILES = ("faces.npy", "report.json")  # one of them marks a folder as a prepared set
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A set that others have uploaded, and where. The pins name the version these pages expect."""
+
+    images: int  # as its page says
+    kaggle: str = ""
+    version: int = 0  # the pin on Kaggle; taken from other people's notebooks, not tried by us
+    hub: str = ""
+    commit: str = ""  # the pin on Hugging Face
+
+    def page(self) -> str:
+        """-> the address of the set's page, to download it by hand."""
+        if self.kaggle:
+            return f"https://www.kaggle.com/datasets/{self.kaggle}"
+        return f"https://huggingface.co/datasets/{self.hub}"
+
+
+HUB = {"hub": "DrishtiSharma/Anime-Face-Dataset", "commit": "852f24a"}
+PUBLIC_SETS = {
+    "animefacedataset": PublicSet(63_632, "splcher/animefacedataset", 3, **HUB),
+    "anime-faces": PublicSet(21_551, "soumikrakshit/anime-faces", 1),
+    "animecharacterfaces": PublicSet(9_754, "aadilmalik94/animecharacterfaces", 1),
+    "anime-face-dataset": PublicSet(63_565, **HUB),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data source whose name has been read.
+
+    `kind` is "drawn", "prepared", "folder", "archive" or "public". `path` is the folder or the
+    archive; for "drawn" and "public", the folder that the images go to unless another is given.
+    """
+
+    kind: str
+    name: str  # for "public", a key of PUBLIC_SETS; otherwise as it was given
+    path: Path
+
+
+def resolve(source: str | Path | None = None) -> Source:
+    """The name of a source -> what it is and where it is. Nothing is downloaded or written.
+
+    "drawn" stands for the synthetic faces. Otherwise a folder or a zip of that name comes first,
+    then the public sets. None stands for what the environment variable ANIMEGAN_DATA names, or
+    else what `download.choose` has kept, or else "drawn". Raises FileNotFoundError for an
+    unknown name and ValueError for the set that was withdrawn.
+    """
+    name = str(source or _default())
+    if name == "drawn":
+        return Source("drawn", name, data_folder() / "drawn")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if any((path / file).exists() for file in PREPARED_FILES):
+            return Source("prepared", name, path)
+        return Source("folder", name, path)
+    if path.is_file():
+        return Source("archive", name, path)
+    for key, public in PUBLIC_SETS.items():
+        if name in (key, public.kaggle):
+            return Source("public", key, data_folder() / key)
+    if WITHDRAWN.lower() in name.lower():
+        raise ValueError(
+            f"{WITHDRAWN} was withdrawn by its author in 2022, for copyright reasons. Copies that"
+            " others uploaded are still available: 'animefacedataset' (Kaggle) and"
+            " 'anime-face-dataset' (Hugging Face). Page 01 explains"
+        )
+    raise FileNotFoundError(
+        f"{name}: no such folder or zip. Name one that exists, or a public set"
+        f" ({', '.join(PUBLIC_SETS)}), or 'drawn' for synthetic faces"
+    )
+
+
+def _default() -> str:
+    """-> the name that stands for no name."""
+    named = os.environ.get("ANIMEGAN_DATA")
+    if named:
+        return named
+    chosen = data_folder() / "chosen.txt"
+    if chosen.exists():
+        return chosen.read_text("utf-8")
+    return "drawn"

@@ -1,0 +1,141 @@
+"""A generator becomes one web page with sliders that needs no server. Built on page 11."""
+
+import base64
+import copy
+import json
+from html import escape
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .generator import Generator, generate, sample_z
+from .images import to_pixels
+
+TITLE = "Anime faces from noise"
+TEMPLATE = Path(__file__).parent / "web_page.html"
+
+
+# ---- without batch norm ----
+
+
+@torch.no_grad()
+def fold_batch_norm(conv: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.ConvTranspose2d:
+    """A transposed convolution, its batch norm -> one layer that equals both in eval mode."""
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    folded = copy.deepcopy(conv)
+    folded.weight = nn.Parameter(conv.weight * scale[:, None, None])  # (in, out, 4, 4)
+    folded.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
+    return folded
+
+
+def folded(G: Generator) -> nn.Sequential:
+    """A generator -> a network (N, z_dim, 1, 1) -> (N, 3, H, W) without batch norm.
+
+    Its layers are a transposed convolution and its activation, in turn.
+    Raises ValueError if G is not the package's generator.
+    """
+    if not isinstance(G, Generator):
+        raise ValueError(f"{type(G).__name__} can't be shared: use the package's Generator")
+    *blocks, last, tanh = copy.deepcopy(G).cpu().net
+    layers = []
+    for conv, norm, activation in zip(blocks[::3], blocks[1::3], blocks[2::3]):
+        layers += [fold_batch_norm(conv, norm), activation]
+    last.bias = nn.Parameter(torch.zeros(3))
+    return nn.Sequential(*layers, last, tanh).requires_grad_(False)
+
+
+# ---- the page ----
+
+
+def phases(weight: Tensor) -> Tensor:
+    """(in, out, 4, 4) -> (2, 2, out/4, 2, 2, in, 4): the weights in the order the page reads them.
+
+    With stride 2 and padding 1, an output pixel depends on 2x2 input pixels and 2x2 of the 4x4
+    weights. Which ones, depends on whether its row and column are even or odd: its phase. So the
+    order is: phase, block of four outputs, tap (of the 2x2), input, output in its block.
+    """
+    inputs, outputs = weight.shape[:2]
+    split = weight.flip(2, 3).reshape(inputs, outputs // 4, 4, 2, 2, 2, 2)
+    return split.permute(4, 6, 1, 3, 5, 0, 2)  # of the last four axes, 3 and 5 are the taps
+
+
+def link(z: Tensor, directions: dict[str, Tensor]) -> str:
+    """A latent vector (z_dim,) -> the end of the page's address that shows it, sliders at 0.
+
+    z is rounded to steps of 1/32, one byte for each component.
+    """
+    steps = (32 * z).round().clamp(-127, 127).to(torch.int8)
+    text = base64.urlsafe_b64encode(steps.numpy().tobytes()).decode().rstrip("=")
+    zeros = "_".join("0" for _ in directions)
+    return f"#{text}.{zeros}"
+
+
+def page(G: Generator, directions: dict[str, Tensor], title: str = TITLE, seed: int = 13) -> str:
+    """A generator and its directions -> the HTML of the page, which opens with the face of `seed`.
+
+    The weights are in half precision, unless that changes a pixel of 64 faces by more than 2 of
+    255. Raises ValueError if G is not the package's generator.
+    """
+    whole_net = folded(G)
+    z = sample_z(64, G.z_dim, seed)
+    for dtype in (torch.float16, torch.float32):
+        net = copy.deepcopy(whole_net).to(dtype)
+        error = _largest_error(net, G, z)
+        if error <= 2:
+            break
+    bits = torch.finfo(dtype).bits
+    model = {
+        "z_dim": G.z_dim,
+        "bits": bits,
+        "start": link(z[0], directions),
+        "directions": {name: _rounded(direction) for name, direction in directions.items()},
+        "layers": [_layer(conv, activation) for conv, activation in zip(net[::2], net[1::2])],
+    }
+    weights = sum(weight.numel() for weight in G.parameters())
+    about = (
+        f"Your browser generates these faces itself, with a network of {weights:,} weights. Nothing"
+        f" is loaded, nothing is sent. The weights have {bits} bits each: in {len(z)} test faces,"
+        f" no pixel differs from PyTorch's by more than {error} of 255."
+    )
+    html = TEMPLATE.read_text(encoding="utf-8")
+    html = html.replace("{{title}}", escape(title))
+    html = html.replace("{{about}}", about)
+    return html.replace("{{model}}", json.dumps(model).replace("<", "\\u003c"))
+
+
+def _largest_error(net, G, z) -> int:
+    """-> how far, of 255, any pixel of the network's faces is from the generator's."""
+    expected = to_pixels(generate(G, z)).int()
+    faces = copy.deepcopy(net).float()(z[:, :, None, None])
+    return (to_pixels(faces).int() - expected).abs().max().item()
+
+
+def _rounded(direction) -> list[float]:
+    return [round(x, 5) for x in direction.tolist()]
+
+
+def _layer(conv, activation) -> dict:
+    """A layer as the page's script reads it; zeros fill its channels up to a multiple of four."""
+    inputs, outputs = conv.weight.shape[:2]
+    is_first = conv.stride == (1, 1)
+    more_inputs = 0 if is_first else -inputs % 4
+    more_outputs = -outputs % 4
+    weight = F.pad(conv.weight, (0, 0, 0, 0, 0, more_outputs, 0, more_inputs))
+    weight = weight.permute(2, 3, 1, 0) if is_first else phases(weight)
+    if isinstance(activation, nn.Tanh):  # which the script applies at the end
+        slope = 1.0
+    else:
+        slope = getattr(activation, "negative_slope", 0.0)
+    return {
+        "from": inputs + more_inputs,
+        "to": outputs + more_outputs,
+        "slope": slope,
+        "weights": _base64(weight),
+        "bias": _base64(F.pad(conv.bias, (0, more_outputs))),
+    }
+
+
+def _base64(tensor) -> str:
+    return base64.b64encode(tensor.contiguous().numpy().tobytes()).decode()

@@ -1,0 +1,85 @@
+"""The groups of recipes that race.py compares, and the CPU seconds at which it measures them."""
+
+from animegan_helpers import recipes
+
+OUR_LAST_MARK = 600  # CPU seconds; later ours is not needed for a comparison with the sources
+DEFAULT = recipes.get("default")
+OUR_SIZES = {"width": DEFAULT.width, "batch": DEFAULT.batch, "ema": DEFAULT.ema}
+START = DEFAULT.changed(  # where the search began
+    lr_decay_start=0, ema=0.999, r1=2.0, r1_every=8, betas=(0.0, 0.99)
+)
+STRONG_R1 = START.changed(r1=8.0, ema=0.995)
+
+LADDER = recipes.ladder()
+
+# The sources' recipes at our width, batch size and EMA.
+FAIR = {
+    "1 and 4 (300-epochs, scores)": recipes.get("scores", **OUR_SIZES),
+    "2 (noisy-labels)": recipes.get("noisy-labels", **OUR_SIZES),
+    "3 (paper)": recipes.get("paper", **OUR_SIZES),
+    "5 (sequential)": recipes.get("sequential", **OUR_SIZES),
+    "ours (default)": DEFAULT,
+}
+
+SOURCES = {
+    "1 and 4 (300-epochs, scores)": recipes.get("scores"),
+    "2 (noisy-labels)": recipes.get("noisy-labels"),
+    "3 (paper)": recipes.get("paper"),
+    "5 (sequential)": recipes.get("sequential"),
+    "ours (default)": DEFAULT,
+}
+
+# One change at a time; entries with dots change what the entry before them has.
+SEARCH = {
+    "start": START,
+    "rates 4e-3": START.changed(lr_g=4e-3, lr_d=4e-3),
+    "batch 16": START.changed(batch=16),
+    "batch 64, rates 3e-3": START.changed(batch=64, lr_g=3e-3, lr_d=3e-3),
+    "width 12": START.changed(width=12),
+    "z_dim 32": START.changed(z_dim=32),
+    "EMA over 100 steps": START.changed(ema=0.99),
+    "Adam (0, 0.9)": START.changed(betas=(0.0, 0.9)),
+    "R1 0.5": START.changed(r1=0.5),
+    "R1 8": START.changed(r1=8.0),
+    "G's rate halved": START.changed(lr_g=1e-3),
+    "D's rate halved": START.changed(lr_d=1e-3),
+    "R1 8, EMA over 200 steps": STRONG_R1,
+    "... R1 16, every 16th step": STRONG_R1.changed(r1=16.0, r1_every=16),
+    "... R1 32": STRONG_R1.changed(r1=32.0),
+    "... Adam (0.5, 0.99)": STRONG_R1.changed(betas=(0.5, 0.99)),
+    "... with flips": STRONG_R1.changed(flip=True),
+    "... rates decay from step 500": STRONG_R1.changed(lr_decay_start=500),
+    "... rates 3e-3, decay from step 250": STRONG_R1.changed(
+        lr_g=3e-3, lr_d=3e-3, lr_decay_start=250
+    ),
+    "... decay, width 20": STRONG_R1.changed(lr_decay_start=500, width=20),
+    "... decay, batch 16": STRONG_R1.changed(lr_decay_start=500, batch=16),
+}
+
+# The search's best at two minutes, against where it began.
+FINALS = {
+    "start": START,
+    "EMA over 100 steps": START.changed(ema=0.99),
+    "EMA over 100 steps, rates decay from step 500": START.changed(ema=0.99, lr_decay_start=500),
+    "R1 8, EMA over 200 steps, decay from step 500": STRONG_R1.changed(lr_decay_start=500),
+    "R1 8, EMA over 200 steps, decay from step 500, batch 16": STRONG_R1.changed(
+        lr_decay_start=500, batch=16
+    ),
+}
+
+TEN_MINUTES = {
+    "start": START,
+    "EMA over 100 steps, rates decay from step 500": START.changed(ema=0.99, lr_decay_start=500),
+    "rates decay from step 2000": START.changed(lr_decay_start=2000),
+    "width 24, rates decay from step 500": START.changed(width=24, lr_decay_start=500),
+}
+
+# For each group its recipes by name, and the CPU seconds at which they are measured.
+GROUPS = {
+    "ladder": (LADDER, (30, 60)),
+    "fair": (FAIR, (30, 60)),
+    "sources": (SOURCES, (60, 300, 600, 1200, 2400)),
+    "search": (SEARCH, (60, 120, 240)),
+    "finals": (FINALS, (60, 120, 240)),
+    "ten_minutes": (TEN_MINUTES, (240, 600, 1200)),
+}

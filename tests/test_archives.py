@@ -1,0 +1,226 @@
+"""archives: a zip becomes a folder of images, complete or not at all."""
+
+import hashlib
+import json
+import os
+import zipfile
+
+import pytest
+from conftest import encoded, files_in, noise_image, write_zip
+
+from animegan_helpers import archives
+
+NAMES = [f"images/{i}.png" for i in range(40)]
+
+
+def png(seed=0):
+    return encoded(noise_image(seed))
+
+
+@pytest.fixture
+def out(home):
+    """The folder to unpack to; it does not exist yet."""
+    return home / "data" / "set"
+
+
+# ---- what is unpacked ----
+
+
+def test_a_zip_becomes_its_images_and_labels_and_a_manifest(home, out):
+    entries = {"a.png": png(1), "deep/er/b.JPG": png(2), "notes.txt": b"no", "labels.csv": b"x"}
+    archive = write_zip(home / "set.zip", entries)
+    assert archives.unpack(archive, out) == out
+    assert files_in(out) == ["a.png", "deep/er/b.JPG", "labels.csv", "manifest.json"]
+    assert (out / "a.png").read_bytes() == png(1)
+    assert files_in(home / "data") == [f"set/{name}" for name in files_in(out)]
+
+
+def test_the_manifest_names_the_zip_and_counts_and_hashes_its_files(home, out):
+    archive = write_zip(home / "set.zip", {"b.png": png(1), "a.png": png(2)})
+    archives.unpack(archive, out)
+    assert json.loads((out / "manifest.json").read_text()) == {
+        "source": "set.zip",
+        "zip": hashlib.sha256(archive.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(png(1) + png(2)).hexdigest(),
+        "count": 2,
+        "bytes": len(png(1)) + len(png(2)),
+    }
+
+
+def test_the_same_zip_is_not_unpacked_twice(home, out):
+    archive = write_zip(home / "set.zip", {"a.png": png()})
+    archives.unpack(archive, out)
+    before = (out / "a.png").stat()
+    assert archives.unpack(archive, out) == out
+    after = (out / "a.png").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_another_zip_of_that_name_does_not_overwrite_the_first(home, out):
+    archive = write_zip(home / "set.zip", {"a.png": png(1)})
+    archives.unpack(archive, out)
+    write_zip(archive, {"a.png": png(2)})
+    with pytest.raises(FileExistsError, match="set holds something other than set.zip"):
+        archives.unpack(archive, out)
+    assert (out / "a.png").read_bytes() == png(1)
+
+
+def test_an_empty_folder_is_no_obstacle(home, out):
+    out.mkdir(parents=True)
+    archives.unpack(write_zip(home / "set.zip", {"a.png": png()}), out)
+    assert files_in(out) == ["a.png", "manifest.json"]
+
+
+# ---- damaged zips ----
+
+
+@pytest.mark.parametrize("content", [b"", b"this is not a zip" * 100])
+def test_a_file_that_is_not_a_zip_is_named(home, out, content):
+    (home / "set.zip").write_bytes(content)
+    with pytest.raises(ValueError, match="set.zip is not a zip"):
+        archives.unpack(home / "set.zip", out)
+    assert files_in(home) == ["set.zip"]
+
+
+def test_a_truncated_zip_is_named(home, out):
+    archive = write_zip(home / "set.zip", {"a.png": png()})
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(ValueError, match="set.zip .* cut short"):
+        archives.unpack(archive, out)
+
+
+def test_a_zip_with_a_damaged_image_is_named_and_leaves_nothing(home, out):
+    archive = write_zip(home / "set.zip", {"a.png": png(1), "b.png": png(2)})
+    content = bytearray(archive.read_bytes())
+    content[content.index(png(2)) + 100] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match="set.zip can't be unpacked .b.png: .*download it again"):
+        archives.unpack(archive, out)
+    assert files_in(home) == ["set.zip"]
+
+
+def test_a_zip_without_images_is_named(home, out):
+    archive = write_zip(home / "set.zip", {"notes.txt": b"nothing here"})
+    with pytest.raises(ValueError, match="set.zip holds no images"):
+        archives.unpack(archive, out)
+    assert files_in(home) == ["set.zip"]
+
+
+@pytest.mark.parametrize("names", [["a.png", "a.png"], ["a.png", "a.png/b.png"]])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_that_holds_a_name_twice_is_refused(names, home, out):
+    with zipfile.ZipFile(home / "set.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, png())
+    with pytest.raises(ValueError, match="set.zip holds a.png.* twice"):
+        archives.unpack(home / "set.zip", out)
+    assert files_in(home) == ["set.zip"]
+
+
+# ---- hostile zips ----
+
+
+def test_a_hostile_zip_writes_nothing_outside_its_folder_and_no_link(home):
+    entries = {"faces/a.png": png()}
+    for name in ("../up.png", "in/../../up2.png", "/root.png", "..\\up3.png"):
+        entries[name] = b"/etc/passwd"
+    for name in ("__MACOSX/._a.png", "run.py", "link.png -> /etc"):
+        entries[name] = b"/etc/passwd"
+    archive = write_zip(home / "set.zip", entries)
+    out = archives.unpack(archive, home / "in" / "out")
+    assert files_in(home) == ["in/out/faces/a.png", "in/out/manifest.json", "set.zip"]
+    assert not any(path.is_symlink() for path in out.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["C:up.png", "C:\\up.png", "\\\\server\\up.png", "a/../../up.png", "..\\up.png"]
+)
+def test_names_that_leave_the_folder_on_any_system_are_left_out(name, home, out):
+    assert not archives.is_wanted(name)
+    archive = write_zip(home / "set.zip", {"ok.png": png(), name: png(1)})
+    assert files_in(archives.unpack(archive, out)) == ["manifest.json", "ok.png"]
+
+
+def test_a_zip_that_would_fill_the_disk_is_refused_before_it_is_unpacked(home, out, monkeypatch):
+    archive = write_zip(home / "set.zip", {"a.png": png()})
+    monkeypatch.setattr(archives, "MAX_BYTES", 100)
+    with pytest.raises(ValueError, match="too much"):
+        archives.unpack(archive, out)
+    assert files_in(home) == ["set.zip"]
+
+
+def test_a_zip_of_too_many_images_is_refused(home, out, monkeypatch):
+    archive = write_zip(home / "set.zip", {"a.png": png(1), "b.png": png(2)})
+    monkeypatch.setattr(archives, "MAX_IMAGES", 1)
+    with pytest.raises(ValueError, match="set.zip would unpack to 2 files.*too much"):
+        archives.unpack(archive, out)
+    assert files_in(home) == ["set.zip"]
+
+
+def zip_bomb(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(50_000_000))
+    return path
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(home, out):
+    bomb = zip_bomb(home / "bomb.zip")
+    with pytest.raises(ValueError, match="bomb.zip would unpack to 50,000,000 bytes, over 100"):
+        archives.unpack(bomb, out)
+    assert files_in(home) == ["bomb.zip"]
+
+
+def test_a_bomb_that_claims_to_be_small_unpacks_to_no_more_than_it_claims(home, out):
+    bomb = zip_bomb(home / "bomb.zip")
+    content = bomb.read_bytes()
+    true_size = (50_000_000).to_bytes(4, "little")
+    small = content.replace(true_size, (1000).to_bytes(4, "little"))
+    assert small != content
+    bomb.write_bytes(small)
+    with pytest.raises(ValueError, match="bomb.zip can't be unpacked"):
+        archives.unpack(bomb, out)
+    assert files_in(home) == ["bomb.zip"]
+
+
+def test_a_full_disk_is_reported_before_anything_is_unpacked(home, out, monkeypatch):
+    archive = write_zip(home / "set.zip", {"a.png": png()})
+    usage = type("usage", (), {"free": 10})
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(OSError, match="0.0 GB free, and about 0.0 GB are needed: free some space"):
+        archives.unpack(archive, out)
+    assert files_in(home) == ["set.zip"]
+
+
+# ---- kills ----
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+def test_a_kill_during_extraction_leaves_no_incomplete_set_20_times(home, out):
+    """Each child is killed after some files; the next one starts over and must not trip on it."""
+    archive = write_zip(home / "set.zip", {name: png(i) for i, name in enumerate(NAMES)})
+    for count in range(0, 40, 2):
+        child = os.fork()
+        if not child:
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its progress bar
+                die_after(count)
+                archives.unpack(archive, out)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 9, "it was killed before it finished"
+        assert not out.exists(), f"{count} files were taken for a complete set"
+    assert files_in(archives.unpack(archive, out)) == sorted([*NAMES, "manifest.json"])
+    assert os.listdir(home / "data") == ["set"]
+
+
+def die_after(count):
+    """Kill this process when `store_images` asks for the file after `count` files."""
+    tqdm = archives.tqdm
+
+    def counted(images, *arguments, **named):
+        for i, image in enumerate(tqdm(images, *arguments, **named)):
+            if i == count:
+                os.kill(os.getpid(), 9)
+            yield image
+
+    archives.tqdm = counted

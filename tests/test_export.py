@@ -1,0 +1,178 @@
+"""export: a generator becomes a folder of files for others, with a model card."""
+
+import re
+from functools import partial
+
+import pytest
+import torch
+from PIL import Image
+from small_generators import small_generator, two_directions
+
+from animegan_helpers import checkpoints, export, latent, metrics, recipes
+from animegan_helpers.pretrained import generator_arguments, load_pretrained
+from animegan_helpers.training import train
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """A small generator and two directions. Read-only."""
+    return small_generator(width=4, z_dim=8, size=16), two_directions()
+
+
+@pytest.fixture
+def folder(toy, tmp_path):
+    """The files of a generator of which nothing else is known."""
+    export.write(tmp_path / "out", toy[0], directions=toy[1])
+    return tmp_path / "out"
+
+
+# ---- the folder ----
+
+
+def test_all_files_that_are_promised_are_written_and_no_others(folder):
+    assert {path.name for path in folder.iterdir()} == set(export.FILES)
+
+
+def test_files_that_were_shared_before_are_replaced_and_others_left_alone(folder, toy):
+    (folder / "mine.txt").write_text("keep me")
+    export.write(folder, toy[0], directions=toy[1], title="Second")
+    assert (folder / "mine.txt").read_text() == "keep me"
+    assert "# Second" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", export.FILES)
+def test_a_file_of_another_origin_is_never_replaced(toy, tmp_path, name):
+    (tmp_path / name).write_text("keep me")
+    with pytest.raises(FileExistsError, match=re.escape(name)):
+        export.write(tmp_path, toy[0], directions=toy[1])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["keep me"]
+
+
+def test_a_folder_that_cannot_be_created_is_named(toy, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(checkpoints.CheckpointError, match="file"):
+        export.write(tmp_path / "file" / "out", toy[0], directions=toy[1])
+
+
+# ---- the card ----
+
+
+def test_the_card_has_data_recipe_and_measures_and_shows_samples(toy, tmp_path):
+    numbers = {"FID": [3.0, 5.0], "FID (real)": [0.5, 0.7]}
+    written = export.write(
+        tmp_path,
+        toy[0],
+        directions=toy[1],
+        recipe=recipes.get("pretrained"),
+        numbers=numbers,
+        data="drawn",
+        title="Mine",
+    )
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("---\n")
+    assert "\n# Mine\n" in text
+    assert "No image made by anybody else was used" in text
+    assert "| lr_g | 0.001 |" in text
+    assert "| steps | 8704 |" in text
+    assert "16x16 pixels" in text
+    assert metrics.format_table(numbers) in text
+    assert "4.00 ± 1.41" in text
+    assert "dark to light, cold to warm" in text
+    for name in set(written) - {"README.md"}:
+        assert f"- `{name}`: {written[name]}" in text
+    with Image.open(tmp_path / "samples.png") as image:
+        assert image.width == 420, "that of its caption: the faces are narrower"
+
+
+def test_every_file_that_the_card_names_exists(folder):
+    text = (folder / "README.md").read_text()
+    links = re.findall(r"\]\((?!http)(.*?)\)", text)
+    names = re.findall(r"^- `(.*?)`", text, flags=re.MULTILINE)
+    assert links == ["samples.png"]
+    assert len(names) == 3
+    assert all((folder / name).is_file() for name in links + names)
+
+
+def test_the_card_says_what_is_not_known(folder):
+    text = (folder / "README.md").read_text()
+    assert "**Unknown.**" in text
+    assert "The recipe was not kept." in text
+    assert "Not measured" in text
+    assert "License of the weights: not chosen yet" in text
+
+
+def test_the_card_of_a_public_set_links_its_page_and_says_that_nobody_was_asked(toy):
+    text = export.card(toy[0], "Mine", {}, toy[1], data="animefacedataset")
+    assert "https://www.kaggle.com/datasets/splcher/animefacedataset" in text
+    assert "were not asked" in text
+
+
+def test_a_sentence_about_the_data_is_kept(toy):
+    text = export.card(toy[0], "Mine", {}, toy[1], data="Faces of my own cat.")
+    assert "Faces of my own cat." in text
+
+
+def test_braces_in_a_title_are_kept(toy):
+    assert "# {My} {title}" in export.card(toy[0], "{My} {title}", {}, toy[1])
+
+
+def test_the_python_code_of_the_card_works(folder, monkeypatch):
+    text = (folder / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1]
+    monkeypatch.chdir(folder)
+    names = {}
+    exec(code, names)
+    assert names["faces"].shape == (64, 3, 16, 16)
+    assert len(names["directions"]) == 2
+
+
+# ---- what is known of a generator ----
+
+
+def test_the_pretrained_generator_is_described_with_its_measures():
+    known = export.describe()
+    assert known["recipe"].name == "pretrained"
+    assert known["data"] == "drawn"
+    assert len(known["numbers"]["FID"]) == 3
+    expected = {"width": 24, "z_dim": 128, "size": 64, "activation": "relu"}
+    assert generator_arguments(known["G"]) == expected
+
+
+def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path):
+    recipe = recipes.get("noisy-labels", width=2, z_dim=4, batch=4, size=16)
+    run = tmp_path / "run"
+    train(recipe, faces, run, steps=1)
+    known = export.describe(run)
+    assert known["recipe"] == recipe
+    assert known["numbers"] is None
+    assert "data" not in known
+    assert list(known["directions"]) == [f"direction {i}" for i in (1, 2, 3, 4)]
+    expected = {"width": 2, "z_dim": 4, "size": 16, "activation": "leaky_relu"}
+    assert generator_arguments(known["G"]) == expected
+    (run / "measures.json").write_text('{"FID": [1.0]}')
+    assert export.describe(run)["numbers"] == {"FID": [1.0]}
+
+
+def test_what_is_described_can_be_written(faces, tmp_path):
+    recipe = recipes.get("bce", width=2, z_dim=4, batch=4, size=16)
+    train(recipe, faces, tmp_path / "run", steps=1)
+    written = export.write(tmp_path / "out", **export.describe(tmp_path / "run"))
+    assert written == export.FILES
+
+
+# ---- sliders ----
+
+
+def test_sliders_have_names_where_the_judge_knows_such_faces(monkeypatch):
+    quick = partial(latent.attribute_directions, samples=200)
+    monkeypatch.setattr(latent, "attribute_directions", quick)
+    G, _ = load_pretrained()
+    assert list(export.sliders(G)) == list(latent.SCALES)
+
+
+@pytest.mark.parametrize("size, z_dim", [(16, 8), (64, 5)])
+def test_sliders_have_numbers_where_the_judge_does_not_know_such_faces(size, z_dim):
+    directions = export.sliders(small_generator(width=2, z_dim=z_dim, size=size))
+    assert list(directions) == [f"direction {i + 1}" for i in range(min(8, z_dim))]
+    lengths = torch.stack(list(directions.values())).norm(dim=1)
+    assert torch.allclose(lengths, torch.ones(len(directions)))
