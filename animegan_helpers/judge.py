@@ -136,7 +136,7 @@ def train_judge(
 
 @torch.random.fork_rng(devices=[])  # initial weights come from torch's global generator
 def _new_judge(seed):
-    torch.manual_seed(rng(seed, "weights").initial_seed())
+    torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
     return Judge()
 
 

@@ -75,7 +75,7 @@ def free_port():
 
 
 def launch(command, world_size):
-    """-> `world_size` processes of one command, each told its rank as torchrun does, running."""
+    """-> `world_size` running processes of one command, with the variables of torchrun."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     processes = []
     for rank in range(world_size):
