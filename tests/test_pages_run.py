@@ -40,7 +40,7 @@ WRONG = {
             "yours = len(prepared) // 100 + 1",
             "yours = len(prepared)",
         ],
-        ["mean, spread = 0.5, 1.0", "mean, spread = 0.5, 0.25", "mean, spread = 0.0, 1.0"],
+        ["mean, std = 0.5, 1.0", "mean, std = 0.5, 0.25", "mean, std = 0.0, 1.0"],
     ],
     "03": [
         ["yours = (96 - 5) // 3", "yours = 96 // 3", "yours = (96 - 5) / 3 + 1"],
@@ -50,26 +50,26 @@ WRONG = {
             "yours = 32 * 4 * 4 + 2 * 32",
         ],
         [
-            "def norm_of(channels):\n    return nn.BatchNorm2d(channels, momentum=0.8)",
-            "def norm_of(channels):\n    return nn.BatchNorm2d(channels, 0.2)",
-            "def norm_of(channels):\n    return nn.BatchNorm2d(channels)",
+            "def batch_norm(channels):\n    return nn.BatchNorm2d(channels, momentum=0.8)",
+            "def batch_norm(channels):\n    return nn.BatchNorm2d(channels, 0.2)",
+            "def batch_norm(channels):\n    return nn.BatchNorm2d(channels)",
         ],
     ],
     "04": [
         ["yours = (7 - 1) * 3 + 5", "yours = (7 - 1) * 3 + 5 - 1", "yours = (7 + 2 - 5) // 3 + 1"],
         [
-            "def yours(picture):\n"
-            "    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=2, padding=2)",
-            "def yours(picture):\n"
-            "    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=1, padding=1)",
-            "def yours(picture):\n"
-            "    return F.conv_transpose2d(picture, torch.ones(1, 1, 2, 2), stride=4, padding=1)",
+            "def yours(image):\n"
+            "    return F.conv_transpose2d(image, torch.ones(1, 1, 2, 2), stride=2, padding=2)",
+            "def yours(image):\n"
+            "    return F.conv_transpose2d(image, torch.ones(1, 1, 2, 2), stride=1, padding=1)",
+            "def yours(image):\n"
+            "    return F.conv_transpose2d(image, torch.ones(1, 1, 2, 2), stride=4, padding=1)",
         ],
         [
-            "def preview(G, codes):\n    with torch.no_grad():\n        return G(codes)",
-            "def preview(G, codes):\n    G.eval()\n"
-            "    with torch.no_grad():\n        return G(codes)",
-            "def preview(G, codes):\n    pass",
+            "def preview(G, z):\n    with torch.no_grad():\n        return G(z)",
+            "def preview(G, z):\n    G.eval()\n"
+            "    with torch.no_grad():\n        return G(z)",
+            "def preview(G, z):\n    pass",
         ],
     ],
     "05": [
