@@ -431,7 +431,7 @@ def test_the_state_of_another_recipe_or_seed_is_refused(recipe, seed, faces):
 def test_a_state_without_one_of_its_parts_is_refused(missing):
     state = Trainer(BCE).state()
     del state[missing]
-    with pytest.raises(CheckpointError, match="can't be used.*train again"):
+    with pytest.raises(CheckpointError, match="is unusable.*train again"):
         Trainer(BCE).load_state(state)
 
 
