@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
+from .history import Log
 from .judge import AnyFaces
 from .metrics import thumbnails
-from .runs import Log
 from .trainer import Trainer
 
 WARM_UP = 300  # steps: before them, even the faces of a good run are alike

@@ -1,23 +1,32 @@
 """A zip becomes a folder of images with a manifest: complete, or not at all. Shown on page 01."""
 
-import hashlib
-import json
-import shutil
 import stat
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
-from tqdm import tqdm
+from PIL import Image
 
-from .images import IMAGE_SUFFIXES
+from .image_files import formats, is_own_file, no_images, select_in_archive
+from .images import sha256
+from .storage import generated_name, read_manifest, store_images, twice
 
-# An archive that claims more than this is not a set of faces.
-MAX_IMAGES = 1_000_000
-MAX_BYTES = 20 * 2**30
-MAX_RATIO = 100  # unpacked size / archive size
+MAX_RATIO = 100  # unpacked size / archive size; only zips that unpack to more than this can harm:
+HARMLESS_BYTES = 2**30
 
+CHUNK = 2**20  # bytes in memory at a time
+UTF_8_NAME = 0x800  # flags of a zip's entry
+ENCRYPTED = 0x1
+OTHER_ARCHIVES = {  # the first bytes of a file -> what it is
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
+}
 UNPACKING_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -31,139 +40,122 @@ def unpack(archive: Path, out: Path) -> Path:
     """The images (and labels.csv) of a zip -> the folder `out`, with manifest.json.
 
     Nothing is written outside `out`. Links and other files are left out. A zip that was
-    unpacked before is not unpacked again. Raises ValueError that names the zip if it is damaged,
-    too large or holds no images.
+    unpacked before is not unpacked again. Raises ValueError that names the zip, the reason and
+    the cure if it is damaged, encrypted, too large, not a zip, or holds no images.
     """
     try:
         opened = zipfile.ZipFile(archive)
-    except zipfile.BadZipFile:
-        message = f"{archive} is not a zip, or is cut short: download it again"
-        raise ValueError(message) from None
+    except (zipfile.BadZipFile, NotImplementedError):
+        raise ValueError(f"{archive} {_why_not_a_zip(archive)}") from None
     with opened:
-        digest = _sha256(archive)
-        if _digest_of_unpacked(out) == digest:
+        with open(archive, "rb") as file:
+            digest = sha256(file).hex()
+        if read_manifest(out).get("zip") == digest:
             return out
-        entries = [entry for entry in opened.infolist() if _is_wanted_file(entry)]
-        size = sum(entry.file_size for entry in entries)  # no entry unpacks to more than it claims
-        if size > MAX_RATIO * archive.stat().st_size:
-            raise ValueError(
-                f"{archive} would unpack to {size:,} bytes, over {MAX_RATIO} times its size:"
-                " it looks like a zip bomb"
-            )
+        entries = _wanted_entries(archive, opened)
+        size = sum(entry.file_size for entry in entries.values())  # no entry unpacks to more
+        _check_ratio(archive, size)
         images = _read_entries(archive, opened, entries)
         origin = {"source": archive.name, "zip": digest}
         return store_images(images, len(entries), size, out, origin)
 
 
-def store_images(
-    images: Iterable[tuple[str, bytes]], count: int, size: int, out: Path, origin: dict
-) -> Path:
-    """Names and contents -> files in the folder `out`, with manifest.json.
-
-    `count` files of `size` bytes in all are expected; `origin` begins the manifest. The files go
-    to a hidden folder beside `out`, which gets its name when it is complete. Raises ValueError
-    for no images, too many or a name twice, and FileExistsError if `out` is not empty.
-    """
-    source = origin["source"]
-    _check_limits(source, count, size)
-    if out.exists() and any(out.iterdir()):
-        raise FileExistsError(
-            f"{out} holds something other than {source}: move it away, or choose another folder"
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    check_free_space(out.parent, size)
-    partial = out.with_name(f".{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)  # left over from a killed process
-    try:
-        partial.mkdir()
-        progress = tqdm(images, f"unpacking {source}", count, unit="file")
-        totals = _write_files(progress, partial, source)
-        manifest = json.dumps(origin | totals, indent=1)
-        (partial / "manifest.json").write_text(manifest, encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return out
-
-
-def check_free_space(folder: Path, needed: int) -> None:
-    """Raise OSError if the disk of `folder` has fewer than `needed` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            f"{folder} has {free / 2**30:.1f} GB free, and about {needed / 2**30:.1f} GB are"
-            " needed: free some space, or start in a folder on another disk"
-        )
-
-
-def is_wanted(name: str) -> bool:
-    """-> whether an archive's file is unpacked: an image or labels.csv, inside the folder."""
+def is_inside(name: str) -> bool:
+    """-> whether an archive's name stays inside the folder that it is unpacked to."""
     path = PureWindowsPath(name)  # it knows both slashes, and drives
-    if path.anchor or ".." in path.parts or "__MACOSX" in path.parts:
-        return False
-    return path.suffix.lower() in IMAGE_SUFFIXES or path.name == "labels.csv"
+    return not path.anchor and ".." not in path.parts
 
 
-def _is_wanted_file(entry: zipfile.ZipInfo) -> bool:
-    is_link = stat.S_ISLNK(entry.external_attr >> 16)
-    return is_wanted(entry.filename) and not entry.is_dir() and not is_link
+# ---- what is in a zip ----
 
 
-def _digest_of_unpacked(out: Path) -> str | None:
-    """-> the SHA-256 of the zip that was unpacked to this folder, if there was one."""
-    manifest = out / "manifest.json"
-    if not manifest.exists():
-        return None
-    return json.loads(manifest.read_text(encoding="utf-8")).get("zip")
+def _why_not_a_zip(path: Path) -> str:
+    """-> what a file is in place of a zip, and the cure."""
+    with open(path, "rb") as file:
+        start = file.read(512)
+    instead = "unpack it, then name the folder of its images"
+    for first_bytes, what in OTHER_ARCHIVES.items():
+        if start.startswith(first_bytes):
+            return f"is {what}, not a zip: {instead}"
+    if tarfile.is_tarfile(path):
+        return f"is a tar archive, not a zip: {instead}"
+    if start.startswith(b"PK"):
+        return "is a zip that is cut short: download it again"
+    if start[:100].lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "is a web page, not a zip: sign in to the site, then download it again"
+    try:
+        with Image.open(path, formats=formats()):
+            return "is a single image: name the folder that holds thousands of them"
+    except Exception:  # Pillow raises many types for what is no image
+        return "is not a zip: name a zip, or a folder of images"
 
 
-def _read_entries(archive: Path, opened: zipfile.ZipFile, entries: list[zipfile.ZipInfo]):
-    """Yield the name and the content of each entry. Raises ValueError if one is damaged."""
-    for entry in entries:
-        try:
-            content = opened.read(entry)
-        except UNPACKING_ERRORS as error:
-            raise ValueError(
-                f"{archive} can't be unpacked ({entry.filename}: {error}): download it again"
-            ) from error
-        yield entry.filename.replace("\\", "/"), content
-
-
-def _check_limits(source: str, count: int, size: int) -> None:
-    if not count:
-        raise ValueError(f"{source} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    if count > MAX_IMAGES or size > MAX_BYTES:
+def _wanted_entries(archive: Path, opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """-> the entries to unpack, by the name that the file gets. Raises ValueError if none is."""
+    entries = {}
+    repeated = []
+    for entry in opened.infolist():
+        is_link = stat.S_ISLNK(entry.external_attr >> 16)
+        name = _decoded_name(entry, len(entries))
+        if entry.is_dir() or is_link or not is_inside(name):
+            continue
+        if name in entries:
+            repeated.append(name)
+        entries[name] = entry
+    if any(entry.flag_bits & ENCRYPTED for entry in entries.values()):
         raise ValueError(
-            f"{source} would unpack to {count:,} files, {size / 2**30:.1f} GB:"
-            " too much for a set of faces"
+            f"{archive} is protected by a password: unpack it with the program that made it, then"
+            " name the folder of its images"
+        )
+    selection = select_in_archive(entries, lambda name: opened.open(entries[name]))
+    if not selection.names:
+        raise ValueError(no_images(archive, selection))
+    if set(repeated) & set(selection.names):
+        raise ValueError(twice(archive.name, repeated[0]))
+    wanted = {*selection.names, *(name for name in entries if is_own_file(name))}
+    return {name: entry for name, entry in entries.items() if name in wanted}
+
+
+def _decoded_name(entry: zipfile.ZipInfo, number: int) -> str:
+    """-> an entry's name; a generated one if its encoding is not known."""
+    name = entry.filename.replace("\\", "/")
+    if name.isascii() or entry.flag_bits & UTF_8_NAME:
+        return name
+    try:
+        return name.encode("cp437").decode("utf-8")  # as macOS writes it
+    except UnicodeError:
+        return generated_name(name, number)
+
+
+def _check_ratio(archive: Path, size: int) -> None:
+    """Raises ValueError if a zip would unpack to far more bytes than it has."""
+    if size > HARMLESS_BYTES and size > MAX_RATIO * archive.stat().st_size:
+        raise ValueError(
+            f"{archive} would unpack to {size:,} bytes, over {MAX_RATIO} times its size:"
+            " it looks like a zip bomb"
         )
 
 
-def _write_files(images: Iterable[tuple[str, bytes]], folder: Path, source: str) -> dict:
-    """Write each file into the folder; -> the SHA-256, count and bytes of all."""
-    digest = hashlib.sha256()
-    count = 0
-    size = 0
-    for name, content in images:
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "xb") as file:
-                file.write(content)
-        except (FileExistsError, NotADirectoryError):
-            message = f"{source} holds {name} twice: it is damaged, or not a set of images"
-            raise ValueError(message) from None
-        digest.update(content)
-        count += 1
-        size += len(content)
-    return {"sha256": digest.hexdigest(), "count": count, "bytes": size}
+def _read_entries(
+    archive: Path, opened: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]
+) -> Iterator[tuple[str, Iterator[bytes]]]:
+    for name, entry in entries.items():
+        yield name, _read_chunks(archive, opened, entry)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _read_chunks(archive, opened, entry) -> Iterator[bytes]:
+    """Yield the content of an entry. Raises ValueError if it is damaged."""
+    try:
+        with opened.open(entry) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except NotImplementedError as error:
+        raise ValueError(
+            f"{archive} can't be unpacked ({entry.filename} is compressed by method"
+            f" {entry.compress_type}, which Python can't read): unpack it with another program,"
+            " then name the folder of its images"
+        ) from error
+    except UNPACKING_ERRORS as error:
+        raise ValueError(
+            f"{archive} can't be unpacked ({entry.filename}: {error}): download it again"
+        ) from error

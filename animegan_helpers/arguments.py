@@ -32,6 +32,11 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def path(text: str) -> Path:
+    """A word of a command -> a path, with ~ as the user's folder."""
+    return Path(text).expanduser()
+
+
 def minutes(text: str) -> float:
     """A word of a command -> a finite number of minutes above 0."""
     try:
@@ -90,7 +95,7 @@ def _draw(command: Parser) -> None:
     add("--count", type=positive, default=4096, help="how many faces")
     add("--seed", type=natural, default=0, help="which faces: the same seed gives the same faces")
     add("--size", type=positive, default=64, help="pixels along each side")
-    add("--out", type=Path, default=Path("data/drawn"), help="the folder to create")
+    add("--out", type=path, default=Path("data/drawn"), help="the folder to create")
 
 
 def _download(command: Parser) -> None:
@@ -107,7 +112,7 @@ def _prepare(command: Parser) -> None:
     add("source", help="a folder of images, a zip, a public set's name, or 'drawn'")
     add("--size", type=positive, default=64, help="pixels along each side: 16, 32, 64 or 128")
     files = "faces.npy, names.txt and report.json"
-    add("--out", type=Path, required=True, help=f"the folder for {files}")
+    add("--out", type=path, required=True, help=f"the folder for {files}")
 
 
 def _train(command: Parser) -> None:
@@ -116,11 +121,11 @@ def _train(command: Parser) -> None:
     add("--data", help=f"{sets} ({DEFAULT_DATA})")
     recipe_default = "default: 'default'; with --resume and --from-run the run's own"
     add("--recipe", help=f"its name; 'recipes' lists them ({recipe_default})")
-    add("--run", type=Path, required=True, help="the run's folder, such as data/runs/first")
+    add("--run", type=path, required=True, help="the run's folder, such as data/runs/first")
     add("--seed", type=natural, default=0, help="of weights, order and noise")
     add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
     from_run = "start with the networks of this finished run, and its recipe unless --recipe is set"
-    add("--from-run", type=Path, help=from_run)
+    add("--from-run", type=path, help=from_run)
     add(
         "--hold-out", type=float, help="fraction of the images to keep from training, to measure on"
     )
@@ -149,25 +154,25 @@ def _add_sizes(add: Callable) -> None:
 
 def _sample(command: Parser) -> None:
     add = command.add_argument
-    add("--run", type=Path, required=True, help="the folder of a finished run")
+    add("--run", type=path, required=True, help="the folder of a finished run")
     add("--count", type=positive, default=64, help="how many faces")
     add("--seed", type=natural, default=0, help="which faces")
-    add("--out", type=Path, default=Path("faces.png"), help="the image to write")
+    add("--out", type=path, default=Path("faces.png"), help="the image to write")
 
 
 def _measure(command: Parser) -> None:
     add = command.add_argument
-    add("--run", type=Path, required=True, help="the folder of a finished run")
+    add("--run", type=path, required=True, help="the folder of a finished run")
     add("--data", help=f"the faces it was trained on ({DEFAULT_DATA})")
     add("--count", type=positive, default=2000, help="how many faces per seed")
     add("--seeds", type=positive, default=3, help="how many samples of faces to measure")
-    add("--out", type=Path, help="the JSON to write (default: measures.json in the run's folder)")
+    add("--out", type=path, help="the JSON to write (default: measures.json in the run's folder)")
 
 
 def _share(command: Parser) -> None:
     add = command.add_argument
-    add("--run", type=Path, help="the folder of a finished run (default: the pretrained generator)")
-    add("--out", type=Path, required=True, help="the folder to create, such as data/shared/first")
+    add("--run", type=path, help="the folder of a finished run (default: the pretrained generator)")
+    add("--out", type=path, required=True, help="the folder to create, such as data/shared/first")
     data = "what it was trained on, for the card: 'drawn', a public set's name, or your sentence"
     add("--data", help=data)
     add("--title", help=f"the heading of the page and the card (default: {DEFAULT_TITLE})")

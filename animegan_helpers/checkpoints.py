@@ -20,7 +20,7 @@ def atomic_write(path: str | Path, content: bytes) -> Path:
     Raises CheckpointError that names the file if it can't be written; an older one stays.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # another process may write it, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -61,7 +61,7 @@ def load(path: str | Path) -> dict:
             raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
         return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist: is this the folder of a run?") from None
+        raise CheckpointError(f"{path} does not exist") from None
     except Exception as error:  # torch raises many kinds for one cause
         reason = str(error).strip() or type(error).__name__
         raise CheckpointError(
@@ -86,13 +86,17 @@ def newest(run: str | Path) -> dict:
     A damaged one is named in a warning, and the one before it is loaded.
     Raises CheckpointError if no checkpoint can be used.
     """
-    for path in reversed(saved(run)):
+    paths = saved(run)
+    if not paths:
+        reason = "nothing was saved in it yet" if Path(run).is_dir() else "there is no such folder"
+        raise CheckpointError(f"{run} has no checkpoint: {reason}")
+    for path in reversed(paths):
         try:
             return load(path)
         except CheckpointError as error:
             warnings.warn(f"{error}. Loading the checkpoint before it.", stacklevel=2)
     raise CheckpointError(
-        f"{run} has no usable checkpoint: it is not a run's folder, or nothing was saved in it yet"
+        f"all checkpoints of {run} are damaged: restore an earlier copy of it, or train again"
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .images import find_images, read_image, stack
+from .image_files import find_images, in_words
+from .images import read_image, stack
 from .rng import rng
 
 Rows = int | slice | Sequence[int] | np.ndarray | torch.Tensor
@@ -33,6 +34,7 @@ class Report:
     repeated: dict = field(default_factory=dict)  # folder -> folder that holds all its images, too
     unusual: list = field(default_factory=list)  # names, the most unusual image first
     sizes: dict = field(default_factory=dict)  # "WxH" -> count, the most frequent first
+    passed_over: dict = field(default_factory=dict)  # other files: reason -> count
 
     def __str__(self):
         lines = [
@@ -43,6 +45,10 @@ class Report:
             f"{len(self.duplicates):>9,}  are exact duplicates, byte for byte (left out)",
             f"{self.unique:>9,}  unique images prepared at {self.size}x{self.size}",
         ]
+        if self.passed_over:
+            count = sum(self.passed_over.values())
+            reasons = in_words(self.passed_over)
+            lines.insert(1, f"{count:>9,}  other files passed over: {reasons}")
         details = [self._sizes_in_words(), *self._repeated_in_words()]
         if self.unusual:
             details.append(f"most unusual: {', '.join(self.unusual[:3])} ...")
@@ -78,7 +84,7 @@ class Faces(Dataset):
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         try:
             report = (self.folder / "report.json").read_text(encoding="utf-8")
             names = (self.folder / "names.txt").read_text(encoding="utf-8")

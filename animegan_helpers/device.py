@@ -1,14 +1,20 @@
 """The machine becomes a device, network sizes that suit it, and folders. Used from page 00 on."""
 
+from __future__ import annotations
+
 import os
 import platform
 import shutil
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # torch takes seconds to load: only the functions that need it load it
+    import torch
 
+MAX_PROCESSES = 61  # Windows can't wait for more at once
 KAGGLE_OUTPUT = Path("/kaggle/working")  # the folder that a Kaggle session may write to
 COLAB = Path("/content")  # the same on Colab
 
@@ -28,21 +34,58 @@ class Machine:
 
 
 def pick() -> Machine:
-    """Look at the machine: CUDA first, then Apple's MPS, then the CPU."""
-    if torch.cuda.is_available():
-        return Machine(torch.device("cuda"), torch.cuda.get_device_name(), width=64, batch=128)
-    if torch.backends.mps.is_available():
-        name = f"Apple GPU ({platform.processor()})"
-        return Machine(torch.device("mps"), name, width=32, batch=64)
+    """Look at the machine: CUDA first, then Apple's MPS, then the CPU.
+
+    A GPU is tried: one that can't compute (too old for this torch, say) causes one warning, and the
+    CPU is picked.
+    """
+    import torch
+
+    reason = ""
+    try:
+        if torch.cuda.is_available():
+            _try_convolution("cuda")
+            return Machine(torch.device("cuda"), torch.cuda.get_device_name(), width=64, batch=128)
+        if torch.backends.mps.is_available():
+            _try_convolution("mps")
+            name = f"Apple GPU ({platform.processor()})"
+            return Machine(torch.device("mps"), name, width=32, batch=64)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(f"the GPU can't be used, so the CPU is: {reason}", stacklevel=2)
     name = f"CPU with {torch.get_num_threads()} threads"
+    if reason:
+        name += f" (the GPU can't be used: {reason})"
     return Machine(torch.device("cpu"), name, width=16, batch=32)
 
 
+def _try_convolution(device: str) -> None:
+    """A small convolution, forward and backward. Raises RuntimeError if the GPU can't do it."""
+    import torch
+
+    images = torch.ones(1, 1, 4, 4, device=device)
+    weight = torch.ones(1, 1, 3, 3, device=device, requires_grad=True)
+    torch.nn.functional.conv2d(images, weight).sum().backward()
+    weight.grad.sum().item()  # waits until the GPU has finished
+
+
+def cpu_count() -> int:
+    """-> how many CPUs this process may use: on a shared machine, fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def matrix_rate(
-    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, size: int = 1024
+    device: str | torch.device = "cpu", dtype: torch.dtype | None = None, size: int = 1024
 ) -> float:
-    """-> how fast this machine multiplies square matrices, in GFLOP/s: the best of five tries."""
-    matrix = torch.rand(size, size, device=device).to(dtype)
+    """-> how fast this machine multiplies square matrices, in GFLOP/s: the best of five tries.
+
+    The default `dtype` is float32.
+    """
+    import torch
+
+    matrix = torch.rand(size, size, device=device).to(dtype or torch.float32)
     operations = 2 * size**3  # of one product
     repeats = max(1, 8 * 1024**3 // size**3)
     best = 0.0

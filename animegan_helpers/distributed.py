@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-# `torch.distributed.nn` keeps the process group of the moment of its first import as a default
-# argument. An optimizer imports it: inside `join`, that would keep the group and its threads alive.
-import torch.distributed.nn  # noqa: F401
+if dist.is_available():  # some builds of torch, for Windows or for AMD's GPUs, are without
+    # `torch.distributed.nn` keeps the process group of the moment of its first import as a default
+    # argument. An optimizer imports it: inside `join`, that would keep the group and its threads.
+    import torch.distributed.nn  # noqa: F401
 
 
 class PeerLost(ConnectionError):
@@ -95,10 +96,17 @@ def _all_reduce(tensor) -> None:
 
 @contextmanager
 def join(device: torch.device) -> Iterator[tuple[Distributed, torch.device]]:
-    """Within it: the processes that torchrun started, and this one's device. Else one process."""
+    """Within it: the processes that torchrun started, and this one's device. Else one process.
+
+    Raises ValueError for several processes if this build of torch is without torch.distributed.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield Distributed(), device
         return
+    if not dist.is_available():
+        raise ValueError(
+            "this build of torch has no torch.distributed: train in one process, without torchrun"
+        )
     backend = "gloo"
     if device.type == "cuda":
         backend = "cpu:gloo,cuda:nccl"

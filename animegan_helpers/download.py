@@ -4,17 +4,18 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import archives, drawn, sources
+from . import archives, drawn, sources, storage
 from .device import data_folder
-from .images import IMAGE_SUFFIXES
+from .image_files import IMAGE_SUFFIXES, find_images, holds_images
+from .images import sha256
+from .locks import lock
 from .sources import PUBLIC_SETS, PublicSet
+from .transfer import with_retries
 
 MOUNTS = Path("/kaggle/input")  # where Kaggle shows the sets that were added to a notebook
-BUSY = (429, 500, 502, 503, 504)  # HTTP status codes of a server that may answer later
 
 
 class DownloadError(OSError):
@@ -36,10 +37,10 @@ def get(source: str | Path | None = None, out: str | Path | None = None) -> Path
             drawn.write(folder, 4096)
         return folder
     if origin.kind == "archive":
-        return archives.unpack(origin.path, Path(out or data_folder() / origin.path.stem))
+        return _unpacked(origin.path, out)
     if origin.kind == "public":
         return fetch(origin.name, Path(out or origin.path))
-    if origin.kind == "prepared" and not _holds_images(origin.path):
+    if origin.kind == "prepared" and not holds_images(origin.path):
         raise ValueError(
             f"{origin.path} holds a prepared array, not images: open it with load_faces, or name"
             " the folder or zip of its images"
@@ -47,14 +48,27 @@ def get(source: str | Path | None = None, out: str | Path | None = None) -> Path
     return origin.path
 
 
+def _unpacked(archive: Path, out: str | Path | None) -> Path:
+    """-> the folder of a zip's images: data/NAME, or data/NAME-DIGEST beside another zip's."""
+    if out:
+        return archives.unpack(archive, Path(out))
+    try:
+        return archives.unpack(archive, data_folder() / archive.stem)
+    except FileExistsError:
+        with open(archive, "rb") as file:
+            digest = sha256(file).hex()
+        return archives.unpack(archive, data_folder() / f"{archive.stem}-{digest[:8]}")
+
+
 def choose(source: str | Path | None) -> Path:
     """Get a source and keep it for all pages; None returns to synthetic faces. -> its folder."""
-    folder = get(source or "drawn")
-    chosen = data_folder() / "chosen.txt"
+    origin = sources.resolve("drawn" if source is None else source)
+    folder = origin.path if origin.kind == "prepared" else get(origin.name)
+    chosen = sources.chosen_file()
     chosen.parent.mkdir(parents=True, exist_ok=True)
     chosen.unlink(missing_ok=True)
-    if source:
-        chosen.write_text(str(folder.resolve()), encoding="utf-8")
+    if origin.kind != "drawn":
+        chosen.write_bytes(os.fsencode(folder.resolve()))
     return folder
 
 
@@ -71,13 +85,20 @@ def fetch(name: str, out: Path) -> Path:
     mounted = _mounted(public)
     if mounted:
         return mounted
-    if _holds_images(out):
-        return out
-    if archive.is_file():
-        return archives.unpack(archive, out)
+    with lock(out, "downloading", wait=True):  # a second process finds what the first one got
+        if out.is_dir() and holds_images(out):
+            return out
+        if archive.is_file():
+            return archives.unpack(archive, out)
+        return _download(name, out, archive)
+
+
+def _download(name: str, out: Path, archive: Path) -> Path:
+    """The name of a public set -> the folder `out`, from the first place that works."""
+    public = PUBLIC_SETS[name]
     out.parent.mkdir(parents=True, exist_ok=True)
     three_copies = 3 * 10_000 * public.images  # the download, the tool's own copy, and ours
-    archives.check_free_space(out.parent, three_copies)
+    storage.check_free_space(out.parent, three_copies)
     failures = [f"mounted under {MOUNTS}, in {out}, or as {archive}: not there"]
     for place, download in _places(public):
         print(f"{name}: trying {place}", flush=True)
@@ -117,13 +138,9 @@ def _mounted(public: PublicSet) -> Path | None:
             parents = folder.relative_to(MOUNTS).parts[:-1]
             if parents[:1] == ("datasets",) and owner not in parents:
                 continue
-            if _holds_images(folder):
+            if holds_images(folder):
                 return folder
     return None
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))
 
 
 # ---- from the network: each takes the set, the folder to make, and the place in words ----
@@ -149,17 +166,18 @@ def _from_kagglehub_pinned(public: PublicSet, out: Path, place: str) -> Path:
 def _from_kagglehub(public: PublicSet, out: Path, place: str, version: str = "") -> Path:
     import kagglehub
 
-    folder = Path(_with_retries(lambda: kagglehub.dataset_download(public.kaggle + version)))
+    folder = Path(with_retries(lambda: kagglehub.dataset_download(public.kaggle + version)))
     if folder.is_relative_to(MOUNTS):  # on Kaggle it mounts instead of downloading
         return folder
-    names = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not path.is_symlink() and archives.is_wanted(name):
-            names.append(name)
-    size = sum((folder / name).stat().st_size for name in names)
-    images = ((name, (folder / name).read_bytes()) for name in names)
-    return archives.store_images(images, len(names), size, out, {"source": place})
+    paths = [path for path in find_images(folder) if _is_inside(path, folder)]
+    size = sum(path.stat().st_size for path in paths)
+    images = ((path.relative_to(folder).as_posix(), [path.read_bytes()]) for path in paths)
+    return storage.store_images(images, len(paths), size, out, {"source": place})
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """-> whether a file lies in a folder, and is not reached by a link that leads out of it."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
 
 
 def _from_kaggle_command(public: PublicSet, out: Path, place: str) -> Path:
@@ -172,12 +190,12 @@ def _from_kaggle_command(public: PublicSet, out: Path, place: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{public.kaggle.partition('/')[2]}.zip"
     arguments = [command, "datasets", "download", public.kaggle, "-p", str(folder)]
-    done = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     if done.returncode or not archive.exists():
         if not any(folder.iterdir()):
             folder.rmdir()
         default = f"it ended with code {done.returncode}; its own message is printed above"
-        raise OSError(done.stdout.strip() or default)
+        raise OSError(done.stdout.decode("utf-8", "replace").strip() or default)
     try:
         return archives.unpack(archive, out)
     finally:
@@ -196,12 +214,12 @@ def _from_hub(public: PublicSet, out: Path, place: str) -> Path:
             public.hub, repo_type="dataset", revision=commit, allow_patterns="*.parquet"
         )
 
-    paths = sorted(Path(_with_retries(snapshot)).rglob("*.parquet"))
+    paths = sorted(Path(with_retries(snapshot)).rglob("*.parquet"))
     files = [pyarrow.parquet.ParquetFile(path) for path in paths]
     count = sum(file.metadata.num_rows for file in files)
     size = sum(path.stat().st_size for path in paths)
     origin = {"source": f"Hugging Face, {public.hub}, commit {commit[:7]}"}
-    return archives.store_images(_rows(files), count, size, out, origin)
+    return storage.store_images(_rows(files), count, size, out, origin)
 
 
 def _commit_on_hub(api, public: PublicSet) -> str:
@@ -216,7 +234,7 @@ def _commit_on_hub(api, public: PublicSet) -> str:
     return newest
 
 
-def _rows(files: list) -> Iterator[tuple[str, bytes]]:
+def _rows(files: list) -> Iterator[tuple[str, list[bytes]]]:
     """Parquet files -> the name and the content of the image in each row."""
     row = 0
     for file in files:
@@ -226,23 +244,5 @@ def _rows(files: list) -> Iterator[tuple[str, bytes]]:
                 suffix = Path(image.get("path") or "").suffix.lower()
                 if suffix not in IMAGE_SUFFIXES:
                     suffix = ".png"
-                yield f"{row:06d}{suffix}", image["bytes"] or b""
+                yield f"{row:06d}{suffix}", [image["bytes"] or b""]
                 row += 1
-
-
-def _with_retries(call: Callable[[], str]) -> str:
-    """-> what `call` returns; it is called up to three times if the transfer or server fails."""
-    import requests
-
-    broken = (requests.exceptions.ChunkedEncodingError, requests.exceptions.Timeout)
-    for wait in (2, 10, None):
-        try:
-            return call()
-        except Exception as error:
-            status = getattr(getattr(error, "response", None), "status_code", 0)
-            may_work_later = status in BUSY or isinstance(error, broken)
-            if wait is None or not may_work_later:
-                raise
-            reason = " ".join(str(error).split())
-            print(f"{reason[:120]}: trying again in {wait} s", flush=True)
-            time.sleep(wait)

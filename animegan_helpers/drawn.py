@@ -8,10 +8,7 @@ are polygons on a canvas several times too large, which is scaled down at the en
 import colorsys
 import csv
 import math
-import os
 import random
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -20,6 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 from tqdm import tqdm
+
+from .device import MAX_PROCESSES, cpu_count
+from .files import new_folder
 
 # fmt: off
 # hue, lightness, saturation
@@ -166,36 +166,37 @@ def write(
 ) -> Path:
     """Draw faces 0 to count - 1 of the set `seed` into folder/images/, with folder/labels.csv.
 
-    Uses `workers` processes; the default is one per core, and 1 draws in this process. The folder
+    Uses `workers` processes; the default is one per CPU, and 1 draws in this process. The folder
     appears when it is complete, or not at all. Raises ValueError for a count below 1, and
     FileExistsError if the folder exists and is not empty.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if count < 1:
         raise ValueError(f"count is {count}; a set has at least one face")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"{folder} exists and is not empty: choose another folder or empty it"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        hidden.chmod(0o755)  # mkdtemp's folders are closed to everyone but their owner
+    with new_folder(folder, lambda other: _same_set(hidden, other)) as hidden:
         _fill(hidden, count, seed, size, workers)
-        if folder.exists():
-            folder.rmdir()  # it is empty; Windows can't rename onto an existing folder
-        hidden.rename(folder)
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
     return folder
+
+
+def _same_set(folder: Path, other: Path) -> bool:
+    """-> whether another process has meanwhile drawn the same faces."""
+    for name in ("labels.csv", "images/000000.png"):
+        if not (other / name).exists():
+            return False
+        if (other / name).read_bytes() != (folder / name).read_bytes():
+            return False
+    return True
 
 
 def _fill(folder, count, seed, size, workers):
     """Write the images and labels.csv into a folder."""
     (folder / "images").mkdir()
     chunks = [range(start, min(start + 50, count)) for start in range(0, count, 50)]
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    workers = min(workers or cpu_count(), MAX_PROCESSES, len(chunks))
     pool = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
     labels = (folder / "labels.csv").open("w", newline="", encoding="utf-8")
     with pool, labels, tqdm(total=count, desc="drawing", unit="face") as bar:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import checkpoints, latent, metrics, plotting, recipes
 from .generator import Generator, sample
-from .judge import PRETRAINED, extract_features, load_judge
+from .judge import PRETRAINED, extract_features, load_judge, resizing_note
 from .pretrained import generator_arguments, load_pretrained, to_safetensors
 from .recipes import Recipe
 from .runs import load_generator, read_recipe
@@ -76,15 +76,15 @@ def sliders(G: Generator) -> dict[str, Tensor]:
     """A generator -> unit directions (z_dim,) for its sliders, by name.
 
     They are attribute directions if the package's judge knows faces like G's, or else those of
-    `latent.sefa`, which have numbers instead of names.
+    `latent.sefa`, which have numbers instead of names. The judge sees faces of any size at 64x64.
     """
-    if generator_arguments(G)["size"] == 64:
-        judge = load_judge()
-        means = extract_features(judge, sample(G, 256, 0)).mean(0)
-        # The mean square is 0 for synthetic faces, about 0.1 soon after training has begun, and
-        # 0.5 for other anime faces.
-        if means.square().mean() < 0.25:
-            return latent.attribute_directions(G, judge)
+    judge = load_judge()
+    means = extract_features(judge, sample(G, 256, 0)).mean(0)
+    # The mean square is 0 for synthetic faces, about 0.1 soon after training has begun, and 0.5 for
+    # other anime faces. Resizing adds to it: 0.15 at 32 pixels, and more than 0.3 at 16, where the
+    # judge reads hair and skin only.
+    if means.square().mean() < 0.25:
+        return latent.attribute_directions(G, judge)
     directions = {}
     for i, direction in enumerate(latent.sefa(G, min(8, G.z_dim))):
         directions[f"direction {i + 1}"] = direction
@@ -94,7 +94,7 @@ def sliders(G: Generator) -> dict[str, Tensor]:
 def describe(run: str | Path | None = None) -> dict:
     """A run's folder, or None for the pretrained generator -> the arguments of `write`.
 
-    Raises CheckpointError if it is not the folder of a finished run.
+    Raises CheckpointError if it is not the folder of a run that was saved.
     """
     if run is None:
         G, directions = load_pretrained()
@@ -140,7 +140,9 @@ def write(
     _refuse_foreign_files(out)
     if directions is None:
         directions = sliders(G)
-    samples = plotting.show_grid(sample(G, 32, 0), "32 random faces.", columns=8, zoom=2)
+    faces = sample(G, 32, 0)
+    zoom = plotting.zoom_for(faces, pixels=128)
+    samples = plotting.show_grid(faces, "32 random faces.", columns=8, zoom=zoom)
     contents = {
         "README.md": card(G, title, FILES, directions, recipe, numbers, data).encode(),
         "samples.png": samples.png(),
@@ -208,7 +210,7 @@ def card(
         files="\n".join(f"- `{name}`: {text}" for name, text in others.items()),
         rights=rights(data),
         training=_training(recipe),
-        evaluation=_evaluation(numbers),
+        evaluation=_evaluation(numbers, arguments["size"]),
         directions=", ".join(directions),
     )
 
@@ -222,7 +224,7 @@ def _training(recipe) -> str:
     return "\n".join(lines)
 
 
-def _evaluation(numbers) -> str:
+def _evaluation(numbers, size) -> str:
     if not numbers:
         return "Not measured (`python -m animegan_helpers measure` does it)."
     explanation = (
@@ -230,4 +232,7 @@ def _evaluation(numbers) -> str:
         " and the standard deviation over several samples of faces. A row with (real) measures"
         " other real faces in the same way: what a perfect generator would reach."
     )
+    note = resizing_note(size)
+    if note:
+        explanation += f" {note}"
     return f"{explanation}\n\n```\n{metrics.format_table(numbers)}\n```"

@@ -1,44 +1,38 @@
 """Images on disk become (N, 3, 64, 64) tensors in [-1, 1], and back. Built on page 02."""
 
 import hashlib
-import io
+import re
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+from .image_files import formats, is_broken_link
+from .image_metadata import without_metadata
+
+MAX_PIXELS = 64_000_000  # of an image; Pillow needs 4 bytes for each
+MAX_PIXELS_OF = {"WEBP": 16_000_000, "AVIF": 16_000_000}  # whose decoders need three times as much
+LARGE = 4_000_000  # pixels; of the images above it, one at a time is in memory
+_one_large_image = threading.Lock()
+UPRIGHT = {  # the orientation in an image's metadata -> what makes it upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 # ---- files ----
-
-
-def find_images(folder: str | Path) -> list[Path]:
-    """-> the images in a folder and the folders below it, sorted.
-
-    A broken link counts as an image, so that it is reported later.
-    Raises FileNotFoundError if there are no images.
-    """
-    folder = Path(folder)
-    paths = []
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            if path.is_file() or is_broken_link(path):
-                paths.append(path)
-    if not paths:
-        suffixes = ", ".join(IMAGE_SUFFIXES)
-        raise FileNotFoundError(f"no images ({suffixes}) in {folder}: is it the right folder?")
-    return sorted(paths)
-
-
-def is_broken_link(path: Path) -> bool:
-    """-> whether the path is a link to a file that does not exist."""
-    return path.is_symlink() and not path.exists()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +48,58 @@ class Inspection:
 
 
 def inspect_image(path: Path, size: int = 64) -> Inspection:
-    """A file -> its digest, mode, width, height and pixels; or the reason why it can't be read."""
+    """A file -> its digest, mode, width, height and pixels; or the reason why it can't be read.
+
+    Metadata that Pillow can't read are ignored. Needs less than 500 MB of memory for any image.
+    """
     try:
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            mode = _mode_in_file(image)
-            width, height = image.size
-            pixels = np.asarray(resize_and_crop(to_rgb(image), size))
+        with open(path, "rb") as file:
+            digest = sha256(file)
+            try:
+                return _inspect(file, digest, size)
+            except Exception:
+                copy = without_metadata(file)
+                if copy is None:
+                    raise
+                with copy:
+                    return _inspect(copy, digest, size)
     except Exception as error:  # Pillow raises many types: in every case the file is unusable
         return Inspection(error=_reason(path, error))
-    return Inspection("", hashlib.sha256(content).digest(), mode, width, height, pixels)
+
+
+def sha256(file: BinaryIO) -> bytes:
+    """-> the SHA-256 of a file's bytes, from its start."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(2**20):
+        digest.update(chunk)
+    return digest.digest()
+
+
+def _inspect(file, digest, size) -> Inspection:
+    file.seek(0)
+    with Image.open(file, formats=formats()) as image:
+        width, height = image.size
+        _check_pixels(image)
+        mode = _mode_in_file(image)
+        is_large = width * height > LARGE
+        with _one_large_image if is_large else nullcontext():
+            if is_large:
+                image.draft("RGB", (4 * size, 4 * size))  # a JPEG decodes to a smaller image
+            image.load()
+            _fill_empty_alpha(image)
+            image = _reduced(image, size) if is_large else to_rgb(image)
+            pixels = np.asarray(resize_and_crop(image, size))
+    return Inspection("", digest, mode, width, height, pixels)
+
+
+def _check_pixels(image) -> None:
+    limit = MAX_PIXELS_OF.get(image.format, MAX_PIXELS)
+    if image.width * image.height > limit:
+        raise ValueError(
+            f"it has {image.width:,} x {image.height:,} pixels, and a {image.format} of more than"
+            f" {limit // 10**6} million pixels is not read: make it smaller"
+        )
 
 
 def _mode_in_file(image: Image.Image) -> str:
@@ -73,12 +109,21 @@ def _mode_in_file(image: Image.Image) -> str:
     return image.mode
 
 
+def _fill_empty_alpha(image: Image.Image) -> None:
+    """Make a BMP opaque, in place, if all of it is transparent: its writer left alpha unused."""
+    if image.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+        image.putalpha(255)
+
+
 def _reason(path: Path, error: Exception) -> str:
     """-> on one line, why a file can't be read."""
     if is_broken_link(path):
         return "a link to a file that does not exist"
     if isinstance(error, UnidentifiedImageError):
         return "it is not an image"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        count = int(re.search(r"\d+", str(error))[0])
+        return f"it has {count:,} pixels, more than {MAX_PIXELS // 10**6} million: make it smaller"
     text = str(error) or type(error).__name__
     return " ".join(text.replace(str(path), path.name).split())
 
@@ -88,7 +133,7 @@ def read_image(path: str | Path, size: int = 64) -> np.ndarray:
 
     Raises OSError, with the reason, if the file can't be read to its last byte.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     with decompression_bombs_raise():
         inspection = inspect_image(path, size)
     if inspection.error:
@@ -112,9 +157,28 @@ def decompression_bombs_raise() -> Iterator[None]:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any image -> RGB, upright, with white where it was transparent."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255 instead of scaling them
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    image.load()
+    return _upright(_opaque(image), _orientation(image))
+
+
+def _orientation(image: Image.Image) -> int:
+    """-> the orientation in the image's metadata: 1 to 8, or 0 if there is none to be read."""
+    try:
+        return int(image.getexif().get(0x0112, 0))
+    except Exception:  # broken metadata never cost an image
+        return 0
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    if orientation in UPRIGHT:
+        return image.transpose(UPRIGHT[orientation])
+    return image
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Any image -> RGB, with white where it was transparent."""
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255 instead of scaling them
+        image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
@@ -122,16 +186,39 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _reduced(image: Image.Image, size: int) -> Image.Image:
+    """A large image -> its central square, as `to_rgb`, of at least 4 * size pixels if it can be.
+
+    It is converted in bands, so that there is no second copy of it in memory.
+    """
+    left, top, right, bottom = _central_square(image)
+    side = right - left
+    factor = max(1, side // (4 * size))
+    square = Image.new("RGB", [-(-side // factor)] * 2)  # rounded up
+    rows = factor * max(1, 256 // factor)
+    for y in range(0, side, rows):
+        band = image.crop((left, top + y, right, min(top + y + rows, bottom)))
+        square.paste(_opaque(band).reduce(factor), (0, y // factor))
+    return _upright(square, _orientation(image))
+
+
+def _central_square(image: Image.Image) -> tuple[int, int, int, int]:
+    """-> the left, top, right and bottom edge of the largest square at the center."""
+    side = min(image.size)
+    left = (image.width - side) // 2
+    top = (image.height - side) // 2
+    return left, top, left + side, top + side
+
+
 def resize_and_crop(image: Image.Image, size: int = 64) -> Image.Image:
-    """(W, H) -> (size, size): scale the shorter side to `size` pixels, then crop the center."""
-    scale = size / min(image.size)
-    width = max(size, round(image.width * scale))
-    height = max(size, round(image.height * scale))
-    if scale != 1:
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
-    left = (width - size) // 2
-    top = (height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    """(W, H) -> (size, size): crop the central square, then scale it.
+
+    In this order an image of any shape needs little memory.
+    """
+    square = image.crop(_central_square(image))
+    if square.size == (size, size):
+        return square
+    return square.resize((size, size), Image.Resampling.LANCZOS)
 
 
 # ---- batches ----

@@ -131,7 +131,7 @@ def attribute_directions(
     that leaves the other scales as they are (a column of the pseudo-inverse).
     """
     z = sample_z(samples, G.z_dim, seed)
-    scores = scale_scores(judge, generate(G, z))
+    scores = torch.cat([scale_scores(judge, generate(G, part)) for part in z.split(256)])
     z_and_one = torch.cat([z, torch.ones(samples, 1)], dim=1)
     gradients = torch.linalg.lstsq(z_and_one, scores).solution[:-1]  # (z_dim, 8)
     directions = F.normalize(torch.linalg.pinv(gradients))  # (8, z_dim)

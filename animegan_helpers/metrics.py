@@ -182,7 +182,9 @@ def measure(
 
     Each seed compares `count` fakes with as many real faces. A row's "(real)" compares other real
     faces instead: the floor. `held_out`, real faces that G never saw, adds the row of copies (1 %
-    is chance). Only a `Judge` fills the rows of attributes. Raises ValueError for too few faces.
+    is chance). Only a `Judge` fills the rows of attributes. It resizes faces that don't have 64x64
+    pixels: print `judge.resizing_note` below the table.
+    Raises ValueError for too few faces, or if real and fake faces differ in size.
     """
     count = min(count, len(faces) // 2)
     if not isinstance(G, nn.Module):

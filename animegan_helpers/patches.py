@@ -15,7 +15,7 @@ from .rng import rng
 def laplacian_pyramid(images: Tensor) -> Iterator[Tensor]:
     """(N, C, H, H) -> level by level the detail that halving it loses; last, the 16x16 that remain.
 
-    64 pixels give (N, C, 64, 64), (N, C, 32, 32) and (N, C, 16, 16).
+    64 pixels give (N, C, 64, 64), (N, C, 32, 32) and (N, C, 16, 16); 16 pixels give one level.
     """
     while images.shape[-1] > 16:
         smaller = F.avg_pool2d(images, 2)
@@ -52,12 +52,20 @@ def sliced_wasserstein(
 ) -> float:
     """N real and N fake faces -> 1000 x the distance of their patches (arXiv:1710.10196).
 
-    No network is needed: random 7x7 patches of a Laplacian pyramid (64, 32, 16 pixels) are
+    No network is needed: random 7x7 patches of a Laplacian pyramid, down to 16 pixels, are
     projected on random directions, and the sorted projections compared. Lower is better, 0 equal.
-    Raises ValueError if the numbers of faces differ.
+    Only distances of faces of one size can be compared: a larger size has more levels.
+    Raises ValueError if the numbers of faces differ, or their sizes.
     """
     if len(real) != len(fake):
         raise ValueError(f"{len(real)} real and {len(fake)} fake faces: compare equal numbers")
+    real_size = _size(real)
+    fake_size = _size(fake)
+    if real_size != fake_size:
+        raise ValueError(
+            f"real faces of {real_size} pixels, and fake ones of {fake_size}:"
+            f" prepare the real faces at {fake_size} pixels"
+        )
     axes = F.normalize(torch.randn(directions, 3 * 7 * 7, generator=rng(seed, "directions")))
     real_levels = pyramid_patches(real, patches, rng(seed, "patches", "real"))
     fake_levels = pyramid_patches(fake, patches, rng(seed, "patches", "fake"))
@@ -67,3 +75,9 @@ def sliced_wasserstein(
         fake_sorted = (axes @ fake_patches.T).sort(dim=1).values
         distances.append((real_sorted - fake_sorted).abs().mean().item())
     return 1000 * statistics.mean(distances)
+
+
+def _size(faces) -> int:
+    """N faces -> the pixels along each side."""
+    images = next(image_batches(faces, size=1))
+    return images.shape[-1]

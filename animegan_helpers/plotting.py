@@ -23,6 +23,12 @@ RECORDED = Path(__file__).parent / "recorded"
 # ---- images ----
 
 
+def zoom_for(images: Images, pixels: int = 64) -> int:
+    """Images -> the zoom at which small ones are up to `pixels` wide; 1 for larger ones."""
+    longer_side = max(images.shape[1:])  # in both layouts, (3, H, W) and (H, W, 3)
+    return max(1, pixels // longer_side)
+
+
 def show_grid(
     images: Images,
     caption: str,
@@ -37,10 +43,15 @@ def show_grid(
 
 
 def show_rows(rows: Mapping[str, Images], caption: str, alt: str = "") -> Figure:
-    """Images by their label -> a figure with a labeled row for each label."""
+    """Images by their label -> a figure with a labeled row for each label.
+
+    Small images are enlarged, to up to 64 pixels.
+    """
     if not alt:
         alt = f"Rows of images: {', '.join(rows)}. {caption}"
-    grids = [grid(images, columns=len(images)) for images in rows.values()]
+    grids = []
+    for images in rows.values():
+        grids.append(grid(images, columns=len(images), zoom=zoom_for(images)))
     return Figure(label_rows(grids, rows), caption, alt)
 
 
@@ -82,7 +93,7 @@ def show_report(faces: Any, caption: str = "", alt: str = "", columns: int = 12)
     listed = _listed_names(report)
     if not listed:
         listed["nothing\nunusual"] = faces.names
-    zoom = max(1, 64 // report.size)
+    zoom = zoom_for(faces.array)
     grids = []
     for names in listed.values():
         rows = _rows_of(names, faces)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,18 +15,17 @@ import numpy as np
 from tqdm import tqdm
 
 from . import download, sources
-from .dataset import Faces, Report, folder_of
-from .device import data_folder
-from .images import (
-    Inspection,
-    decompression_bombs_raise,
-    find_images,
-    inspect_image,
-    is_broken_link,
-)
+from .dataset import Faces, Report
+from .device import cpu_count, data_folder
+from .files import new_folder
+from .findings import duplicate_folders, unusual
+from .image_files import is_broken_link, select_in_folder
+from .images import Inspection, decompression_bombs_raise, inspect_image
 
 CHUNK = 512  # images in memory at a time
 MAX_UNREADABLE = 0.01  # as a share of the images
+ARRAY = {"faces.npy", "names.txt"}  # the files of a prepared set
+FILES = ARRAY | {"report.json", "unreadable.txt"}
 
 
 def prepare(folder: str | Path, out: str | Path | None = None, size: int = 64) -> Faces:
@@ -35,29 +34,67 @@ def prepare(folder: str | Path, out: str | Path | None = None, size: int = 64) -
     Each image is decoded once. Exact duplicates and unreadable files are left out, and named in
     the report. A folder that was prepared before and has not changed is not prepared again.
     Raises ValueError if more than 1% can't be read; unreadable.txt in `out` lists the files.
+    Raises FileExistsError if `out` holds files that are not those of a prepared set.
     """
-    folder = Path(folder)
-    if not out:
-        out = data_folder() / "prepared" / f"{folder.resolve().name}_{size}"
-    out = Path(out)
-    paths = find_images(folder)
-    names = [_on_one_line(path.relative_to(folder).as_posix()) for path in paths]
+    folder = Path(folder).expanduser()
+    if out:
+        out = Path(out).expanduser()
+        _refuse_foreign_files(out)
+    else:
+        out = _cache_folder(folder, size)
+    selection = select_in_folder(folder)
+    paths = [folder / name for name in selection.names]
+    names = [_on_one_line(name) for name in selection.names]
     report = Report(folder.name, _fingerprint(paths, names, size), size)
-    with suppress(ValueError):  # not prepared yet, or damaged since
-        faces = Faces(out)
-        if faces.report.fingerprint == report.fingerprint:
-            return faces
-    _remove_old_files(out)
-    with decompression_bombs_raise():
-        kept = _decode(paths, names, report, out / "faces.npy")
-    _check_unreadable(report, folder, out)
-    readable = [name for name in names if name not in report.unreadable]
-    report.repeated = _duplicate_folders(readable, report.duplicates)
-    report.unusual = _unusual(np.load(out / "faces.npy", mmap_mode="r"), kept)
-    (out / "names.txt").write_text("\n".join(kept), encoding="utf-8")
-    content = json.dumps(asdict(report), indent=1)
-    (out / "report.json").write_text(content, encoding="utf-8")  # last: it makes the set complete
+    report.passed_over = selection.passed_over
+
+    def is_done(other: Path) -> bool:
+        with suppress(ValueError):  # not prepared yet, or damaged since
+            return Faces(other).report.fingerprint == report.fingerprint
+        return False
+
+    if not is_done(out):
+        with new_folder(out, is_done, replace=True) as hidden:
+            _prepare(paths, names, report, hidden, out)
     return Faces(out)
+
+
+def _prepare(paths: list[Path], names: list[str], report: Report, hidden: Path, out: Path) -> None:
+    """Write the set into a hidden folder, which will get the name of `out`."""
+    with decompression_bombs_raise():
+        kept = _decode(paths, names, report, hidden / "faces.npy")
+    _check_unreadable(report, hidden, out)
+    readable = [name for name in names if name not in report.unreadable]
+    report.repeated = duplicate_folders(readable, report.duplicates)
+    report.unusual = unusual(np.load(hidden / "faces.npy", mmap_mode="r"), kept)
+    (hidden / "names.txt").write_text("\n".join(kept), encoding="utf-8")
+    content = json.dumps(asdict(report), indent=1)
+    (hidden / "report.json").write_text(content, encoding="utf-8")
+
+
+def _cache_folder(folder: Path, size: int) -> Path:
+    """-> where a folder is prepared to, unlike that of another folder of the same name."""
+    real = folder.resolve()
+    name = f"{real.name[:40]}_{size}"
+    if real.parent != data_folder().resolve():
+        name += f"_{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
+    return data_folder() / "prepared" / name
+
+
+def _refuse_foreign_files(out: Path) -> None:
+    """Raises FileExistsError if a folder holds what `prepare` has not written."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise FileExistsError(f"{out} is a file: choose a folder to prepare into")
+    found = {path.name for path in out.iterdir()}
+    foreign = found - FILES
+    if not ARRAY <= found:
+        foreign |= found - {"unreadable.txt"}
+    if foreign:
+        raise FileExistsError(
+            f"{out} holds {min(foreign)}, which is not of a prepared set: choose another folder"
+        )
 
 
 def load_faces(source: str | Path | None = None, size: int = 64) -> Faces:
@@ -95,13 +132,6 @@ def _fingerprint(paths: list[Path], names: list[str], size: int) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _remove_old_files(out: Path) -> None:
-    """Make the folder and remove what makes a set complete, and an old list of damaged files."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("report.json", "faces.npy", "unreadable.txt"):
-        (out / name).unlink(missing_ok=True)
-
-
 # ---- pixels ----
 
 
@@ -114,7 +144,7 @@ def _decode(paths: list[Path], names: list[str], report: Report, target: Path) -
     sizes = Counter()
     with (
         open(target, "w+b") as file,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(cpu_count()) as pool,
         tqdm(total=len(paths), desc="preparing", unit="image") as progress,
     ):
         _write_header(file, 0, report.size)
@@ -165,70 +195,19 @@ def _write_header(file: BinaryIO, count: int, size: int) -> None:
 # ---- what the report says about them ----
 
 
-def _check_unreadable(report: Report, folder: Path, out: Path) -> None:
+def _check_unreadable(report: Report, hidden: Path, out: Path) -> None:
     """List unreadable files in unreadable.txt. Raises ValueError if there are too many."""
     lines = [f"{name}: {reason}" for name, reason in report.unreadable.items()]
     if not lines:
         return
-    path = out / "unreadable.txt"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    if len(lines) > MAX_UNREADABLE * report.found:
-        raise ValueError(
-            f"{len(lines):,} of {report.found:,} images in {folder} can't be read (the first:"
-            f" {lines[0]}): the download is damaged, get it again, or delete these files:"
-            f" {path} lists them all"
-        )
-
-
-def _duplicate_folders(names: list[str], duplicates: dict[str, str]) -> dict[str, str]:
-    """-> each folder whose images are all in another folder, too -> that folder.
-
-    Of two folders with the same images, the deeper one is the copy, or else the later name.
-    """
-    images_in = defaultdict(set)
-    folders_with = defaultdict(set)
-    for name in names:
-        image = duplicates.get(name, name)
-        images_in[folder_of(name)].add(image)
-        folders_with[image].add(folder_of(name))
-
-    def rank(folder: str) -> tuple[int, int, str]:
-        """The folder with the most images comes first, then the one with the fewest levels."""
-        return (-len(images_in[folder]), folder.count("/"), folder)
-
-    repeated = {}
-    for folder, images in images_in.items():
-        candidates = folders_with[next(iter(images))]
-        holders = [other for other in candidates if images <= images_in[other]]
-        original = min(holders, key=rank)
-        if original != folder:
-            repeated[folder] = original
-    return repeated
-
-
-def _unusual(array: np.ndarray, names: list[str], count: int = 16) -> list[str]:
-    """-> the names of the images that differ most from the rest, the most unusual one first.
-
-    The colors of an image, averaged in 4x4 blocks, are compared with the mean of all images by
-    the Mahalanobis distance. Fewer than 100 images have no unusual ones.
-    """
-    if len(array) < 100 or array.shape[1] < 4:
-        return []
-    blocks = _block_colors(array)
-    blocks -= blocks.mean(0)
-    covariance = blocks.T @ blocks / len(blocks)
-    covariance += np.eye(48)  # one gray level more, so that it can be inverted
-    distances = (blocks @ np.linalg.inv(covariance) * blocks).sum(1)  # squared
-    most_distant = np.argsort(-distances, kind="stable")[:count]
-    return [names[i] for i in most_distant if distances[i] > 1]
-
-
-def _block_colors(array: np.ndarray) -> np.ndarray:
-    """(N, size, size, 3) uint8 -> (N, 48), the mean colors of the 4x4 blocks of each image."""
-    side = array.shape[1] // 4
-    sums = []
-    for start in range(0, len(array), CHUNK):
-        chunk = array[start : start + CHUNK, : 4 * side, : 4 * side]
-        rows = chunk.reshape(-1, 4, side, 12 * side).sum(2, dtype=np.uint32)  # fast: long rows
-        sums.append(rows.reshape(-1, 16, side, 3).sum(2).reshape(-1, 48))
-    return np.concatenate(sums) / side**2
+    text = "\n".join(lines) + "\n"
+    if len(lines) <= MAX_UNREADABLE * report.found:
+        (hidden / "unreadable.txt").write_text(text, encoding="utf-8")
+        return
+    out.mkdir(exist_ok=True)
+    (out / "unreadable.txt").write_text(text, encoding="utf-8")
+    raise ValueError(
+        f"{len(lines):,} of {report.found:,} images in {report.source} can't be read (the first:"
+        f" {lines[0]}): the download is damaged, get it again, or delete these files:"
+        f" {out / 'unreadable.txt'} lists them all"
+    )

@@ -8,11 +8,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from . import __version__, recipes
+from . import __version__, checkpoints, recipe_json
 from .checkpoints import CheckpointError
 from .device import data_folder
 from .generator import Generator
-from .judge import PRETRAINED, load_judge
+from .judge import PRETRAINED, Judge, load_judge
 from .latent import attribute_directions
 from .recipes import Recipe
 from .runs import load_generator
@@ -43,7 +43,7 @@ def to_safetensors(
         "directions": json.dumps(list(directions)),
     }
     if recipe is not None:
-        metadata["recipe"] = json.dumps(recipes.to_json(recipe))
+        metadata["recipe"] = json.dumps(recipe_json.to_json(recipe))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in G.state_dict().items()}
     tensors["directions"] = torch.stack(list(directions.values()))  # (K, z_dim)
     return safetensors.torch.save(tensors, metadata)
@@ -91,21 +91,40 @@ def latest_or_pretrained(
 ) -> tuple[Generator, dict[str, Tensor], str]:
     """A run's folder -> its generator, its attribute directions, and where they come from.
 
-    Without a run: the newest finished one in data/runs, or else the pretrained generator.
+    Without a run it is the newest run of page 05 in data/runs. If there is none, it is the newest
+    that you trained yourself, from a shell, say. The runs of other pages (page 09 trains three of
+    48 steps) count only if you name them. Without any run it is the pretrained generator.
+    Directions of faces that don't have 64x64 pixels are fitted to resized ones.
     Raises CheckpointError if the run can't be read.
     """
     if run is None:
-        run = _newest_finished_run()
+        run = _newest_run()
     if run is None:
         G, directions = load_pretrained()
         return G, directions, "the pretrained generator"
     G = load_generator(run)
-    return G, attribute_directions(G, load_judge()), f"your run {Path(run).name}"
+    source = f"your run {Path(run).name}"
+    size = generator_arguments(G)["size"]
+    if size != Judge.size:
+        source += f", whose {size}-pixel faces were resized for the judge"
+    return G, attribute_directions(G, load_judge()), source
 
 
-def _newest_finished_run() -> Path | None:
-    generators = list((data_folder() / "runs").glob("*/G.pth"))
-    if not generators:
-        return None
-    newest = max(generators, key=lambda path: path.stat().st_mtime)
-    return newest.parent
+def _newest_run() -> Path | None:
+    """-> the newest run of page 05, or else the newest that no page made; None without either."""
+    runs = [run for run in (data_folder() / "runs").glob("*") if _saved_at(run) > 0]
+    of_page_05 = [run for run in runs if run.name == "page-05" or run.name.startswith("page-05-")]
+    own = [run for run in runs if not run.name.startswith("page-")]
+    return max(of_page_05 or own, key=_saved_at, default=None)
+
+
+def _saved_at(run) -> float:
+    """A run's folder -> when its generator was last saved; 0 if it has not been trained yet.
+
+    A finished run has G.pth. One that was killed has checkpoints only, the first one of step 0.
+    """
+    untrained = checkpoints.at_step(run, 0)
+    files = [path for path in checkpoints.saved(run) if path != untrained]
+    if (run / "G.pth").exists():
+        files.append(run / "G.pth")
+    return max((path.stat().st_mtime for path in files), default=0.0)

@@ -1,6 +1,6 @@
 """A name becomes every number of a run: the five sources' recipes, and ours. Imports no torch."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 CHOICES = {
     "loss": ("bce", "hinge", "relativistic"),
@@ -8,7 +8,6 @@ CHOICES = {
     "d_norm": ("batch", "spectral", "none"),
     "d_init": ("normal", "he"),
 }
-RENAMED_SINCE_0_1 = {"lr_fall", "d_start"}
 
 
 def check_size(size: int) -> None:
@@ -220,27 +219,3 @@ def get(name: str, gpu: bool = False, **changes: object) -> Recipe:
     if gpu and name == "default":
         name = "default-gpu"
     return RECIPES[name].changed(**changes)
-
-
-def to_json(recipe: Recipe) -> dict:
-    """-> a dict that JSON can hold."""
-    return asdict(recipe)
-
-
-def from_json(data: dict) -> Recipe:
-    """The dict of `to_json` -> the recipe. Raises ValueError if it is not one."""
-    if not isinstance(data, dict):
-        raise ValueError("this is not a recipe")
-    if RENAMED_SINCE_0_1 & set(data):
-        raise ValueError("made by version 0.1: its recipes can't be read any more, train again")
-    known = {field.name for field in fields(Recipe)}
-    unknown = set(data) - known
-    if unknown or not {"name", "about"} <= set(data):
-        raise ValueError("this is not a recipe")
-    values = {}
-    for name, value in data.items():
-        values[name] = tuple(value) if isinstance(value, list) else value
-    try:
-        return Recipe(**values)
-    except TypeError as error:
-        raise ValueError(f"this is not a recipe: {error}") from None

@@ -1,161 +1,78 @@
-"""A run's folder: recipe, history, sample grids, checkpoints, networks. Written, read, resumed."""
+"""A run's folder becomes a recipe, networks, a trainer that goes on, images. Built on page 05."""
 
-import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from . import checkpoints, plotting, recipes
+from . import checkpoints, plotting, recipe_json, recipes
 from .checkpoints import CheckpointError
 from .generator import Generator, make_generator, sample
-from .history import Log, json_lines, parse_rows, read_history
+from .history import read_history
 from .trainer import Trainer
 
-PART_NAMES = {"opt_g": "G's optimizer", "opt_d": "D's optimizer"}  # parts of a state, in words
-
-
-class Run:
-    """The folder of a run while it trains. Only the main process writes (`writes`)."""
-
-    def __init__(self, path: str | Path, images: int, steps_per_epoch: int, writes: bool = True):
-        self.path = Path(path)
-        self.images = images
-        self.steps_per_epoch = steps_per_epoch
-        self.writes = writes
-        self.history_file = self.path / "history.jsonl"
-
-    def open(self, trainer: Trainer) -> Log:
-        """Write recipe.json and the history up to now; -> the log. Rows of lost steps are cut."""
-        rows = []
-        if self.writes:
-            rows = self._rows_until(trainer.steps_done)
-            recipe = json.dumps(recipes.to_json(trainer.recipe), indent=1)
-            checkpoints.atomic_write(self.path / "recipe.json", recipe.encode())
-            checkpoints.atomic_write(self.history_file, json_lines(rows).encode())
-        self._rows_written = len(rows)
-        self._saved_at = trainer.seconds  # of training
-        self._saved_step = trainer.steps_done
-        log = Log(trainer.speed.fetch_every, trainer.steps_done, rows)
-        if trainer.steps_done == 0:
-            self.save(trainer, log)
-        return log
-
-    def _rows_until(self, step) -> list[dict]:
-        if step == 0 or not self.history_file.exists():
-            return []
-        text = self.history_file.read_text(encoding="utf-8", errors="replace")
-        return [row for row in parse_rows(text) if row["step"] <= step]
-
-    def save_due(self, trainer: Trainer) -> bool:
-        """-> whether to save now: at steps 16, 32, 64 ..., after each epoch and every 2 minutes."""
-        step = trainer.steps_done
-        is_power_of_two = step >= 16 and step.bit_count() == 1
-        is_end_of_epoch = step % self.steps_per_epoch == 0
-        return is_power_of_two or is_end_of_epoch or trainer.seconds - self._saved_at > 120
-
-    def save(self, trainer: Trainer, log: Log) -> None:
-        """Write a sample grid of 64 faces, the new rows of the history, and a checkpoint.
-
-        Raises FloatingPointError, before anything is written, if a part is not finite.
-        """
-        if not self.writes:
-            return
-        log.fetch()
-        step = trainer.steps_done
-        state = trainer.state()
-        for name, part in state.items():
-            if not _is_finite(part):
-                part_name = PART_NAMES.get(name, name)
-                cure = "try a lower learning rate"
-                raise FloatingPointError(f"{part_name} is not finite at step {step}: {cure}")
-        grid = io.BytesIO()
-        plotting.grid(trainer.fixed_faces(), 8).save(grid, "PNG")
-        checkpoints.atomic_write(self.path / "grids" / f"step_{step:08d}.png", grid.getvalue())
-        self.write_history(log)
-        state["images"] = self.images
-        checkpoints.save(state, checkpoints.at_step(self.path, step))
-        checkpoints.prune(self.path)
-        self._saved_step = step
-        self._saved_at = trainer.seconds
-
-    def write_history(self, log: Log) -> None:
-        """Append the new rows to history.jsonl. Raises CheckpointError if it can't be written."""
-        if not self.writes:
-            return
-        try:
-            with open(self.history_file, "a", encoding="utf-8") as file:
-                file.write(json_lines(log.rows[self._rows_written :]))
-        except OSError as error:
-            reason = f"{self.history_file} can't be written ({error.strerror or error})"
-            raise CheckpointError(f"{reason}: free some space, then resume") from error
-        self._rows_written = len(log.rows)
-
-    def finish(self, trainer: Trainer, log: Log) -> None:
-        """Save the last state, and both networks: G.pth (the one to use, with EMA) and D.pth."""
-        log.fetch()
-        if not self.writes:
-            return
-        if self._saved_step != trainer.steps_done:
-            self.save(trainer, log)
-        checkpoints.save(trainer.ema_generator().state_dict(), self.path / "G.pth")
-        checkpoints.save(trainer.D.state_dict(), self.path / "D.pth")
-
-    @contextmanager
-    def keep(self, log: Log) -> Iterator[None]:
-        """If what happens within it fails, the rows that led to it are written, if they can be."""
-        try:
-            yield
-        except BaseException:
-            with suppress(CheckpointError):
-                self.write_history(log)
-            raise
-
-
-def _is_finite(part) -> bool:
-    if isinstance(part, dict):
-        return all(_is_finite(value) for value in part.values())
-    return not isinstance(part, torch.Tensor) or bool(part.isfinite().all())
+NETWORKS = ("G.pth", "D.pth")  # of a run that has finished
 
 
 def refuse_existing(run: str | Path) -> None:
-    """Raises FileExistsError if the folder holds a run: a new one would overwrite it."""
+    """Raises FileExistsError if the folder is not empty: a new run would overwrite what it holds.
+
+    What a run has left that was killed before its first checkpoint may be overwritten.
+    """
+    run = Path(run)
     if checkpoints.saved(run):
         cure = "go on with it (--resume, resume=True) or choose another name"
         raise FileExistsError(f"{run} holds a run already: {cure}")
+    if not run.exists():
+        return
+    begun = {"recipe.json", "history.jsonl", "grids", "checkpoints"}
+    foreign = {path.name for path in run.iterdir() if not path.name.startswith(".")} - begun
+    if (run / "recipe.json").exists():
+        try:
+            read_recipe(run)
+        except CheckpointError:
+            foreign.add("recipe.json")
+    if foreign:
+        raise FileExistsError(
+            f"{run} holds {min(foreign)}, which is not of a run: choose a new folder for the run"
+        )
 
 
 def new_run(folder: str | Path, name: str) -> Path:
-    """-> `folder/name`, or `folder/name-2` and so on where that holds a run already."""
+    """-> `folder/name`, or `folder/name-2` and so on where that holds something already."""
     run = Path(folder) / name
     number = 2
-    while (run / "checkpoints").exists():
+    while run.exists() and any(run.iterdir()):
         run = Path(folder) / f"{name}-{number}"
         number += 1
     return run
 
 
 def read_recipe(run: str | Path) -> recipes.Recipe:
-    """A run's folder -> its recipe. Raises CheckpointError if it is not a run's folder."""
+    """A run's folder -> its recipe. Raises CheckpointError, with the reason, if it has none."""
+    file = Path(run) / "recipe.json"
+    if not Path(run).is_dir():
+        raise CheckpointError(f"{run}: there is no such folder")
+    if not file.exists():
+        raise CheckpointError(f"{run} is not a run's folder: it has no recipe.json")
     try:
-        text = (Path(run) / "recipe.json").read_text(encoding="utf-8")
-        return recipes.from_json(json.loads(text))
+        return recipe_json.from_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        reason = f" ({error})" if "version 0.1" in str(error) else ""
-        message = f"{run} is not a run's folder: it has no readable recipe.json{reason}"
-        raise CheckpointError(message) from None
+        raise CheckpointError(f"{file} can't be read: {error}") from None
 
 
 def load_generator(run: str | Path) -> Generator:
     """A run's folder -> its generator, in eval mode.
 
-    Raises CheckpointError if it is not the folder of a finished run.
+    Of a run that has not finished it is the newest checkpoint's, which a warning says.
+    Raises CheckpointError if it is not a run's folder, or nothing was trained in it yet.
     """
     recipe = read_recipe(run)
+    if not (Path(run) / "G.pth").exists():
+        return _newest_trainer(run).ema_generator()
     weights = checkpoints.load(Path(run) / "G.pth")
     with torch.random.fork_rng(devices=[]):  # weights are initialized, then replaced
         G = make_generator(recipe)
@@ -164,6 +81,19 @@ def load_generator(run: str | Path) -> Generator:
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(f"{run}/G.pth does not fit {run}/recipe.json: train again") from error
     return G.eval()
+
+
+def _newest_trainer(run: str | Path) -> Trainer:
+    """A run that has not finished -> a trainer in the state of its newest checkpoint."""
+    state = checkpoints.newest(run)
+    trainer = Trainer(recipe_json.from_json(state["recipe"]), state["seed"])
+    trainer.load_state(state)
+    warnings.warn(
+        f"{run} has not finished: using its checkpoint of step {trainer.steps_done:,}"
+        " (--resume goes on with it)",
+        stacklevel=3,
+    )
+    return trainer
 
 
 def resume(trainer: Trainer, run: str | Path, images: int) -> None:
@@ -179,15 +109,15 @@ def resume(trainer: Trainer, run: str | Path, images: int) -> None:
 
 
 def start_from(trainer: Trainer, run: str | Path) -> None:
-    """Fine-tuning: the networks of a finished run become the trainer's; all else begins anew.
+    """Fine-tuning: the networks of another run become the trainer's; all else begins anew.
 
     Raises CheckpointError if it is not a finished run, or has networks of another kind.
     """
     recipe = read_recipe(run)
-    for network, file in ((trainer.G, "G.pth"), (trainer.D, "D.pth")):
-        weights = checkpoints.load(Path(run) / file)
+    weights = _network_weights(run)
+    for network, name in ((trainer.G, "G.pth"), (trainer.D, "D.pth")):
         try:
-            network.load_state_dict(weights)
+            network.load_state_dict(weights[name])
         except (RuntimeError, TypeError) as error:
             raise CheckpointError(
                 f"{run} has other networks (recipe {recipe.name}, width {recipe.width}, latent"
@@ -195,6 +125,15 @@ def start_from(trainer: Trainer, run: str | Path) -> None:
                 " begin anew, without from_run"
             ) from error
     trainer.reset_ema()
+
+
+def _network_weights(run: str | Path) -> dict[str, dict]:
+    """-> the weights of G and D: of a finished run, or of the newest checkpoint."""
+    paths = {name: Path(run) / name for name in NETWORKS}
+    if all(path.exists() for path in paths.values()):
+        return {name: checkpoints.load(path) for name, path in paths.items()}
+    trainer = _newest_trainer(run)
+    return {"G.pth": trainer.ema_generator().state_dict(), "D.pth": trainer.D.state_dict()}
 
 
 def _grid_files(run) -> list[Path]:

@@ -1,6 +1,7 @@
 """The name of a data source becomes a `Source`: what it is and where it is. Shown on page 01."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,23 +54,30 @@ def resolve(source: str | Path | None = None) -> Source:
     """The name of a source -> what it is and where it is. Nothing is downloaded or written.
 
     "drawn" stands for the synthetic faces. Otherwise a folder or a zip of that name comes first,
-    then the public sets. None stands for what the environment variable ANIMEGAN_DATA names, or
-    else what `download.choose` has kept, or else "drawn". Raises FileNotFoundError for an
-    unknown name and ValueError for the set that was withdrawn.
+    then the public sets; a name that is both causes a warning. None stands for what the environment
+    variable ANIMEGAN_DATA names, or else what `download.choose` has kept, or else "drawn".
+    Raises FileNotFoundError for an unknown name, ValueError for "" and the set that was withdrawn.
     """
-    name = str(source or _default())
-    if name == "drawn":
-        return Source("drawn", name, data_folder() / "drawn")
+    name = _default() if source is None else str(source)
+    if not name.strip():
+        raise ValueError("an empty name for the data: name a folder, a zip, a set, or 'drawn'")
     path = Path(name).expanduser()
+    if name == "drawn":
+        drawn = data_folder() / "drawn"
+        if path.exists() and path.resolve() != drawn.resolve():
+            _warn("'drawn' stands for the synthetic faces; the folder of that name is './drawn'")
+        return Source("drawn", name, drawn)
+    public = _public_name(name)
+    if public and path.exists():
+        _warn(f"{name} is taken as {path.resolve()}, not as the public set of that name")
     if path.is_dir():
         if any((path / file).exists() for file in PREPARED_FILES):
             return Source("prepared", name, path)
         return Source("folder", name, path)
     if path.is_file():
         return Source("archive", name, path)
-    for key, public in PUBLIC_SETS.items():
-        if name in (key, public.kaggle):
-            return Source("public", key, data_folder() / key)
+    if public:
+        return Source("public", public, data_folder() / public)
     if WITHDRAWN.lower() in name.lower():
         raise ValueError(
             f"{WITHDRAWN} was withdrawn by its author in 2022, for copyright reasons. Copies that"
@@ -82,12 +90,28 @@ def resolve(source: str | Path | None = None) -> Source:
     )
 
 
+def _public_name(name: str) -> str | None:
+    """-> the key in PUBLIC_SETS of a set's name, here or on Kaggle."""
+    for key, public in PUBLIC_SETS.items():
+        if name in (key, public.kaggle):
+            return key
+    return None
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
+
+
 def _default() -> str:
     """-> the name that stands for no name."""
     named = os.environ.get("ANIMEGAN_DATA")
     if named:
         return named
-    chosen = data_folder() / "chosen.txt"
-    if chosen.exists():
-        return chosen.read_text("utf-8")
+    if chosen_file().exists():
+        return os.fsdecode(chosen_file().read_bytes()).strip()
     return "drawn"
+
+
+def chosen_file() -> Path:
+    """-> the file that keeps what `download.choose` chose: a path, encoded as paths are."""
+    return data_folder() / "chosen.txt"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from . import recipes
+from . import recipe_json, recipes
 from .checkpoints import CheckpointError
 from .discriminator import make_discriminator
 from .distributed import Distributed
@@ -207,14 +207,14 @@ class Trainer:
 
     def state(self) -> dict:
         """-> everything that a run needs to go on, for `checkpoints.save`."""
-        state = {"recipe": recipes.to_json(self.recipe), "seed": self.seed}
+        state = {"recipe": recipe_json.with_version(self.recipe), "seed": self.seed}
         state |= {"steps_done": self.steps_done, "seconds": self.seconds}
         return state | {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state(self, state: dict) -> None:
         """Go on from a `state`. Raises CheckpointError if it has another recipe or seed."""
         try:
-            begun_with = (recipes.from_json(state["recipe"]), state["seed"])
+            begun_with = (recipe_json.from_json(state["recipe"]), state["seed"])
             is_same = begun_with == (self.recipe, self.seed)
             if is_same:
                 self._load_parts(state)

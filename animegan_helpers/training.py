@@ -1,10 +1,11 @@
 """Batches of faces become a trained generator: the loop. Built on page 05."""
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from tqdm import tqdm
 from . import runs
 from .dataset import batches, split
 from .distributed import Distributed
+from .locks import lock
 from .recipes import Recipe
+from .run_writer import Run
 from .speed import Speed, to_device
+from .step_rate import StepRate
 from .trainer import Trainer
 
 
@@ -81,21 +85,30 @@ def train(
 
     The folder `run` gets recipe.json, history.jsonl, grids and checkpoints, finally G.pth and
     D.pth. `resume` goes on from the newest checkpoint; `from_run` starts with another run's
-    networks. SIGINT (Ctrl-C, the notebook's stop button) and SIGTERM end it after the current
-    step, saved. `callback(trainer, log)` is called when `log.rows` has grown and once at the end.
-    Raises FileExistsError for an existing run without `resume`, CheckpointError for a bad one.
+    networks. SIGINT (Ctrl-C, the notebook's stop button) ends it after the current step, saved;
+    SIGTERM does, too, and then ends the process. `callback(trainer, log)` is called when `log.rows`
+    has grown and once at the end. Raises FileExistsError for an existing run without `resume`,
+    CheckpointError for a bad one, and Locked for one that another process trains.
     """
+    run = Path(run).expanduser()
     if recipe.held_out:
         faces = Subset(faces, split(len(faces), recipe.held_out)[0])
     trainer = Trainer(recipe, seed, device, speed=speed, distributed=distributed)
-    _begin(trainer, run, len(faces), resume, from_run)
-    faces = to_device(faces, trainer.device)
-    loader = batches(faces, recipe.batch, seed, trainer.steps_done, workers)
-    length = training_length(recipe, steps, epochs, minutes, steps_per_epoch=len(loader))
-    folder = runs.Run(run, len(faces), len(loader), writes=trainer.distributed.is_main)
-    with stop_requested() as stop:
-        _loop(trainer, loader, folder, length, stop, callback)
+    with _only_process(trainer, run), stop_requested() as stop:
+        _begin(trainer, run, len(faces), resume, from_run)
+        faces = to_device(faces, trainer.device)
+        loader = batches(faces, recipe.batch, seed, trainer.steps_done, workers)
+        length = training_length(recipe, steps, epochs, minutes, steps_per_epoch=len(loader))
+        writer = Run(run, len(faces), len(loader), writes=trainer.distributed.is_main)
+        _loop(trainer, loader, writer, length, stop, callback)
     return trainer
+
+
+def _only_process(trainer: Trainer, run: Path) -> AbstractContextManager:
+    """-> the lock of a run's folder, which the process holds that writes to it."""
+    if trainer.distributed.is_main:
+        return lock(run, "training")
+    return nullcontext()
 
 
 def _begin(trainer, run, images, resume, from_run) -> None:
@@ -114,13 +127,14 @@ def _begin(trainer, run, images, resume, from_run) -> None:
 def _loop(
     trainer: Trainer,
     loader: DataLoader,
-    run: runs.Run,
+    run: Run,
     length: Length,
     stop: threading.Event,
     callback: Callable | None,
 ) -> None:
     log = run.open(trainer)
     start = time.perf_counter() - trainer.seconds
+    rate = StepRate(trainer.steps_done, trainer.seconds)
     with _progress_bar(length, trainer, run) as bar, run.keep(log):
         for images in loader:
             if trainer.distributed.any(length.done(trainer) >= length.total or stop.is_set()):
@@ -130,7 +144,7 @@ def _loop(
             if run.save_due(trainer):
                 run.save(trainer, log)
             if log.fetched():  # losses and scores come from the device every few steps
-                _show_progress(bar, trainer, log)
+                _show_progress(bar, trainer, log, rate)
                 if callback:
                     callback(trainer, log)
             bar.update(min(length.total, round(length.done(trainer))) - bar.n)
@@ -151,30 +165,51 @@ def _progress_bar(length, trainer, run) -> tqdm:
     )
 
 
-def _show_progress(bar, trainer, log) -> None:
+def _show_progress(bar, trainer, log, rate) -> None:
+    warning = rate.update(trainer.steps_done, trainer.seconds)
+    if warning and not bar.disable:
+        tqdm.write(warning, file=sys.stderr)
     row = log.rows[-1]
+    numbers = {"step": trainer.steps_done, "steps/s": f"{rate.per_second:.1f}"}
     losses = {"D": f"{row['loss_d']:.2f}", "G": f"{row['loss_g']:.2f}"}
-    bar.set_postfix(step=trainer.steps_done, **losses, refresh=False)
+    bar.set_postfix(**numbers, **losses, refresh=False)
 
 
 @contextmanager
 def stop_requested() -> Iterator[threading.Event]:
-    """Within it SIGINT and SIGTERM only set the event that it gives; a second one interrupts.
+    """Within it SIGINT, SIGTERM and SIGHUP only set the event that it gives; a second one acts.
 
+    At its end the signals that end a process, all but SIGINT, act as they would have before.
     Outside the main thread, where Python handles no signals, the event is never set.
     """
     event = threading.Event()
     handlers = {}
+    received = []
 
     def request(number, frame):
         event.set()
+        received.append(number)
         signal.signal(number, handlers[number])
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _stop_signals():
             handlers[number] = signal.signal(number, request)
     try:
         yield event
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+    for number in received:
+        if number != signal.SIGINT:
+            sys.stdout.flush()  # the process may end here
+            signal.raise_signal(number)
+
+
+def _stop_signals() -> list[int]:
+    """-> the signals that ask a process to end, but for those that it ignores (as `nohup` does)."""
+    numbers = [signal.SIGINT]
+    for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: a terminal is closed; Windows has no such signal
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            numbers.append(number)
+    return numbers

@@ -16,8 +16,8 @@ from . import alarms, checkpoints, latent, plotting
 from .controls import Controls, button
 from .device import data_folder
 from .generator import Generator, generate, sample_z
+from .history import Log
 from .images import to_pixels
-from .runs import Log
 from .trainer import Trainer
 
 NEIGHBORS = 4  # small faces below the large one
@@ -52,7 +52,8 @@ class LiveView:
         self.last_update = time.perf_counter()
 
     def _figure(self, trainer, rows) -> plotting.Figure:
-        faces = plotting.grid(trainer.fixed_faces(32), columns=8)
+        faces = trainer.fixed_faces(32)
+        grid = plotting.grid(faces, columns=8, zoom=plotting.zoom_for(faces))
         sentences = [
             f"Step {trainer.steps_done:,}, {trainer.seconds:.0f} seconds:"
             " faces from 32 fixed latent vectors, and the losses."
@@ -60,7 +61,7 @@ class LiveView:
         for alarm in alarms.active_alarms(trainer, rows):
             sentences.append(f"WARNING: {alarm}.")
         every = 1 + len(rows) // 500  # more points take time, and look the same
-        return plotting.live(faces, rows[::every], " ".join(sentences))
+        return plotting.live(grid, rows[::every], " ".join(sentences))
 
 
 class Explorer(ipywidgets.HBox):

@@ -221,7 +221,7 @@ UNREADABLE = {  # kind -> part of the reason, and how to write one
     "html": ("not an image", write_html),
     "cut": ("truncated", write_cut),
     "text": ("not an image", write_text),
-    "bomb": ("decompression bomb", write_bomb),
+    "bomb": ("pixels, more than 64 million", write_bomb),
     "link": ("link to a file that does not exist", write_broken_link),
 }
 NOT_RGB = {  # kind -> mode, and how to write one

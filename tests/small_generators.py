@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from animegan_helpers.generator import Generator, sample_z
 
@@ -21,6 +22,21 @@ def small_generator(random_shift: bool = False, **arguments) -> Generator:
     for batch in range(30):
         G(sample_z(64, G.z_dim, batch))
     return G.eval()
+
+
+class Resized(nn.Module):
+    """A generator, resized: it generates the same faces at another size."""
+
+    def __init__(self, G: Generator, size: int):
+        super().__init__()
+        self.G = G
+        self.z_dim = G.z_dim
+        self.size = size
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """(N, z_dim) -> (N, 3, size, size)."""
+        sizes = (self.size, self.size)
+        return F.interpolate(self.G(z), sizes, mode="bicubic", antialias=True).clamp(-1, 1)
 
 
 def two_directions(z_dim: int = 8) -> dict[str, torch.Tensor]:

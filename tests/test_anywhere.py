@@ -454,7 +454,7 @@ import torch
 multiprocessing.set_start_method(sys.argv[1])
 from animegan_helpers import drawn
 from animegan_helpers.dataset import LazyFaces, batches
-from animegan_helpers.images import find_images
+from animegan_helpers.image_files import find_images
 from animegan_helpers.prepare import prepare
 
 one = drawn.write("one", 130, workers=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import animegan_helpers
-from animegan_helpers import __main__, arguments, export, recipes, sources
+from animegan_helpers import arguments, commands, export, recipes, sources
 
 COMMANDS = ("draw", "download", "prepare", "train", "sample", "measure", "share", "recipes")
 REQUIRED = {
@@ -71,7 +71,7 @@ def test_what_is_not_minutes_is_named(text):
 
 
 def test_every_command_has_a_function():
-    assert tuple(__main__.COMMANDS) == COMMANDS
+    assert tuple(commands.COMMANDS) == COMMANDS
     for name in COMMANDS:
         assert parse(name, *REQUIRED.get(name, [])).command == name
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from torch import zeros
 
-from animegan_helpers import plotting, recipes
+from animegan_helpers import plotting, recipe_json, recipes
 
 SCRIPTS = Path(__file__).parent / "benchmarks"
 
@@ -201,7 +201,7 @@ def test_a_races_table_has_means_over_the_seeds_and_names_what_did_not_finish():
 
 def as_json(recipe):
     """A recipe -> what is read from its JSON: lists instead of tuples."""
-    return json.loads(json.dumps(recipes.to_json(recipe)))
+    return json.loads(json.dumps(recipe_json.to_json(recipe)))
 
 
 def test_a_race_measures_each_mark_and_is_not_run_again(home, monkeypatch):
@@ -268,7 +268,7 @@ def recipes_in(data):
 def test_every_recorded_recipe_can_be_read():
     for path in plotting.RECORDED.glob("*.json"):
         for recipe in recipes_in(read_json(path)):
-            recipes.from_json(recipe)
+            recipe_json.from_json(recipe)
 
 
 def test_recorded_races_have_the_recipes_of_today():
@@ -280,7 +280,7 @@ def test_recorded_races_have_the_recipes_of_today():
         assert tuple(record["marks"]) == marks
         assert {run["name"] for run in record["runs"]} == set(entries)
         for run in record["runs"]:
-            today = recipes.to_json(entries[run["name"]])
+            today = recipe_json.to_json(entries[run["name"]])
             assert training_settings(run["recipe"]) == training_settings(today), run["name"]
 
 

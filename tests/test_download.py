@@ -24,7 +24,7 @@ from conftest import encoded, files_in, noise_image, write_zip
 from huggingface_hub import constants as hub
 from PIL import Image
 
-from animegan_helpers import __main__, archives, download, drawn, sources
+from animegan_helpers import __main__, download, drawn, sources, storage
 from animegan_helpers.prepare import prepare
 
 COMMIT = "852f24a" + "0" * 33
@@ -107,22 +107,28 @@ def test_synthetic_faces_are_the_default_and_drawn_once(home, monkeypatch):
 
 @pytest.mark.parametrize("name", sources.PREPARED_FILES)
 def test_a_prepared_set_is_refused_where_images_are_needed(home, monkeypatch, name):
+    (home / "data" / "drawn").mkdir(parents=True)
+    (home / "data" / "drawn" / "labels.csv").write_bytes(b"")
     (home / "prepared").mkdir()
     (home / "prepared" / name).write_bytes(b"")
     message = "prepared holds a prepared array, not images: open it with load_faces"
     with pytest.raises(ValueError, match=message):
         download.get("prepared")
+    assert download.choose("prepared").resolve() == home / "prepared", "some pages need no images"
     with pytest.raises(ValueError, match=message):
-        download.choose("prepared")
+        download.get()
+    download.choose(None)
     monkeypatch.setenv("ANIMEGAN_DATA", "prepared")
     with pytest.raises(ValueError, match=message):
         download.get()
-    assert files_in(home) == [f"prepared/{name}"]
+    assert files_in(home) == ["data/drawn/labels.csv", f"prepared/{name}"]
 
 
 def test_images_beside_their_prepared_array_can_still_be_had(drawn_folder, tmp_path):
     folder = shutil.copytree(drawn_folder, tmp_path / "in")
-    prepare(folder, folder, 16)
+    with pytest.raises(FileExistsError, match="in holds images, which is not of a prepared set"):
+        prepare(folder, folder, 16)  # it would replace the folder
+    shutil.copytree(prepare(folder, tmp_path / "out", 16).folder, folder, dirs_exist_ok=True)
     assert download.get(folder) == folder
 
 
@@ -465,11 +471,12 @@ def refuse(*arguments, **named):
 
 
 @pytest.mark.parametrize(
-    "place, name", [("datasets/somebody/anime-faces", "1.png"), ("anime-faces", "1.txt")]
+    "place, name", [("datasets/somebody/anime-faces", "1.png"), ("anime-faces", "deep/.1.png")]
 )
 def test_another_owners_set_or_an_empty_mount_is_not_used(place, name, home, monkeypatch):
     monkeypatch.setattr(download, "MOUNTS", home / "mounts")
     write_images(home / "mounts" / place, name)
+    (home / "mounts" / place / "1.txt").write_text("no image")
     for function in ("_from_kagglehub", "_from_kagglehub_pinned", "_from_kaggle_command"):
         monkeypatch.setattr(download, function, refuse)
     monkeypatch.setattr(download, "_from_hub", refuse)
@@ -478,7 +485,7 @@ def test_another_owners_set_or_an_empty_mount_is_not_used(place, name, home, mon
 
 
 def test_a_folder_or_zip_under_data_is_used_without_the_network(home, monkeypatch):
-    monkeypatch.setattr(archives, "check_free_space", refuse)  # it comes before every download
+    monkeypatch.setattr(storage, "check_free_space", refuse)  # it comes before every download
     folder = write_images(home / "data" / "animecharacterfaces", "deep/1.png")
     assert download.get("animecharacterfaces") == folder
     monkeypatch.undo()
@@ -495,7 +502,7 @@ def test_a_folder_with_the_name_of_a_public_set_comes_first(home):
 
 def test_a_full_disk_is_reported_before_anything_is_downloaded(home, monkeypatch):
     usage = type("usage", (), {"free": 10**9})
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda folder: usage)
     monkeypatch.setattr(download, "_from_kagglehub_pinned", refuse)
     with pytest.raises(OSError, match="0.9 GB free, and about 1.8 GB are needed"):
         download.get("animefacedataset")

@@ -6,9 +6,10 @@ from functools import partial
 import pytest
 import torch
 from PIL import Image
-from small_generators import small_generator, two_directions
+from small_generators import Resized, small_generator, two_directions
 
 from animegan_helpers import checkpoints, export, latent, metrics, recipes
+from animegan_helpers.judge import resizing_note
 from animegan_helpers.pretrained import generator_arguments, load_pretrained
 from animegan_helpers.training import train
 
@@ -81,7 +82,26 @@ def test_the_card_has_data_recipe_and_measures_and_shows_samples(toy, tmp_path):
     for name in set(written) - {"README.md"}:
         assert f"- `{name}`: {written[name]}" in text
     with Image.open(tmp_path / "samples.png") as image:
-        assert image.width == 420, "that of its caption: the faces are narrower"
+        assert image.width == 8 * (8 * 18 + 2), "each face is 128 pixels wide"
+
+
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_a_generator_of_another_size_is_shared_and_its_card_says_what_the_judge_saw(tmp_path, size):
+    G = small_generator(width=2, z_dim=4, size=size)
+    written = export.write(tmp_path, G, numbers={"FID": [3.0]})
+    assert written == export.FILES
+    text = (tmp_path / "README.md").read_text()
+    assert f"an anime face of {size}x{size} pixels" in text
+    assert resizing_note(size) in text
+    assert "64x64" in text
+    with Image.open(tmp_path / "samples.png") as image:
+        assert image.width >= 8 * 130, "each face is 128 pixels wide"
+
+
+def test_the_card_of_64_pixels_speaks_of_no_other_size(tmp_path):
+    G = small_generator(width=2, z_dim=8, size=64)
+    text = export.card(G, "Mine", {}, two_directions(), numbers={"FID": [3.0]})
+    assert "resized" not in text
 
 
 def test_every_file_that_the_card_names_exists(folder):
@@ -163,16 +183,22 @@ def test_what_is_described_can_be_written(faces, tmp_path):
 # ---- sliders ----
 
 
-def test_sliders_have_names_where_the_judge_knows_such_faces(monkeypatch):
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_sliders_have_names_where_the_judge_knows_such_faces(monkeypatch, size):
     quick = partial(latent.attribute_directions, samples=200)
     monkeypatch.setattr(latent, "attribute_directions", quick)
     G, _ = load_pretrained()
-    assert list(export.sliders(G)) == list(latent.SCALES)
+    assert list(export.sliders(Resized(G, size))) == list(latent.SCALES)
 
 
-@pytest.mark.parametrize("size, z_dim", [(16, 8), (64, 5)])
+@pytest.mark.parametrize("size, z_dim", [(16, 8), (32, 8), (64, 5), (128, 4)])
 def test_sliders_have_numbers_where_the_judge_does_not_know_such_faces(size, z_dim):
     directions = export.sliders(small_generator(width=2, z_dim=z_dim, size=size))
     assert list(directions) == [f"direction {i + 1}" for i in range(min(8, z_dim))]
     lengths = torch.stack(list(directions.values())).norm(dim=1)
     assert torch.allclose(lengths, torch.ones(len(directions)))
+
+
+def test_sliders_have_numbers_where_faces_are_too_small_for_the_judge():
+    G, _ = load_pretrained()
+    assert list(export.sliders(Resized(G, 16))) == [f"direction {i + 1}" for i in range(8)]

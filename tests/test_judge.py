@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import Subset
 
 from animegan_helpers import drawn
@@ -17,13 +18,17 @@ from animegan_helpers.judge import (
     extract_features,
     image_batches,
     load_judge,
+    resize_for_judge,
+    resizing_note,
     save_judge,
     train_judge,
     true_labels,
 )
 from animegan_helpers.prepare import prepare
+from animegan_helpers.rng import rng
 
 COUNT = 300
+OTHER_SIZES = [16, 32, 128]
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +155,72 @@ def test_the_packages_judge_reads_synthetic_faces(prepared, labels):
 # ---- features ----
 
 
-def test_images_of_another_size_are_refused(judge):
-    with pytest.raises(ValueError, match=r"needs \(N, 3, 64, 64\).*32, 32"):
-        extract_features(judge, torch.zeros(2, 3, 32, 32))
+def prepared_at(folder, size):
+    """-> the synthetic faces, prepared at another size."""
+    return prepare(folder, folder.parent / f"prepared_{size}", size)
+
+
+def test_faces_of_64_pixels_reach_the_network_bit_for_bit(judge, prepared):
+    images = to_tensor(prepared[:8])
+    assert resize_for_judge(images) is images
+    with torch.no_grad():
+        assert torch.equal(judge(images), judge.net(images))
+
+
+@pytest.mark.parametrize("size", OTHER_SIZES)
+def test_faces_of_another_size_are_resized(judge, size):
+    images = torch.rand(5, 3, size, size, generator=rng(size)) * 2 - 1
+    resized = F.interpolate(images, (64, 64), mode="bilinear", antialias=True)
+    features = extract_features(judge, images)
+    assert features.shape == (5, 64)
+    assert torch.equal(features, extract_features(judge, resized))
+
+
+@pytest.mark.parametrize("size, least", [(16, 0.9), (32, 0.95), (128, 0.95)])
+def test_the_packages_judge_reads_hair_and_skin_of_faces_of_another_size(
+    folder, labels, size, least
+):
+    fractions = accuracy(load_judge(), prepared_at(folder, size), labels)
+    assert fractions["hair_color"] > least
+    assert fractions["skin"] > least
+
+
+@pytest.mark.parametrize("size", OTHER_SIZES)
+def test_a_judge_can_be_trained_on_faces_of_another_size(folder, labels, size):
+    faces = Subset(prepared_at(folder, size), range(40))
+    judge = train_judge(faces, labels[:40], epochs=1, batch=20)
+    features = extract_features(judge, faces)
+    assert features.isfinite().all()
+    assert features.std() > 0.1
+
+
+@pytest.mark.parametrize("size", OTHER_SIZES)
+def test_a_note_names_both_sizes_where_faces_are_resized(size):
+    assert f"{size}x{size} pixels" in resizing_note(size)
+    assert "64x64" in resizing_note(size)
+    assert resizing_note(64) == ""
+
+
+WRONG_SHAPES = {
+    "gray": (2, 1, 64, 64),
+    "not square": (2, 3, 64, 32),
+    "one image": (3, 64, 64),
+    "channels last": (2, 64, 64, 3),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_SHAPES)
+def test_what_are_not_square_color_images_is_refused_with_its_shape(judge, kind):
+    shape = WRONG_SHAPES[kind]
+    with pytest.raises(ValueError, match="square faces") as error:
+        judge(torch.zeros(shape))
+    assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize("size", [8, 48, 100])
+def test_a_size_that_no_recipe_has_is_refused(judge, size):
+    with pytest.raises(ValueError, match=f"image size {size} can't work"):
+        judge(torch.zeros(2, 3, size, size))
 
 
 def test_extracting_features_leaves_the_network_as_it_was(prepared):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from small_generators import Resized
 from torch import nn
 
 from animegan_helpers import latent
@@ -219,6 +220,38 @@ def test_the_pretrained_directions_do_what_their_names_say():
     for name, row in rows.items():
         assert row["correct"] > 0.9
         assert row["moves"][name] > 1
+
+
+@pytest.fixture(scope="module")
+def fitted_to_64_pixels():
+    """The directions of the pretrained generator, fitted to few faces."""
+    G, _ = load_pretrained()
+    return latent.attribute_directions(G, load_judge(), samples=300)
+
+
+@pytest.mark.parametrize("size, least", [(16, 0.5), (32, 0.7), (128, 0.9)])
+def test_directions_of_faces_of_another_size_are_about_the_same(fitted_to_64_pixels, size, least):
+    G, _ = load_pretrained()
+    directions = latent.attribute_directions(Resized(G, size), load_judge(), samples=300)
+    assert list(directions) == NAMES
+    for name in ("hair dark to light", "skin dark to light"):
+        assert directions[name] @ fitted_to_64_pixels[name] > least
+
+
+@pytest.mark.parametrize("samples", [1, 300, 512])
+def test_directions_are_fitted_to_all_samples_however_they_are_generated(
+    by_hand, samples, monkeypatch
+):
+    sizes = []
+
+    def record(judge, faces):
+        sizes.append(len(faces))
+        return torch.zeros(len(faces), 8)
+
+    monkeypatch.setattr(latent, "scale_scores", record)
+    latent.attribute_directions(*by_hand, samples=samples)
+    assert sum(sizes) == samples
+    assert max(sizes) <= 256
 
 
 def test_the_global_rng_is_untouched(by_hand):

@@ -13,6 +13,7 @@ from animegan_helpers.prepare import prepare
 
 COUNT = 300
 PAIRS = "hair and eye color pairs"
+OTHER_SIZES = [16, 32, 128]
 
 
 def noise(*shape, seed=0):
@@ -191,6 +192,14 @@ def test_sliced_wasserstein_needs_equal_numbers_of_faces(pixels):
         metrics.sliced_wasserstein(pixels[:150], pixels[:20])
 
 
+def test_sliced_wasserstein_of_two_sizes_is_refused_with_both(pixels):
+    small = nn.functional.avg_pool2d(to_tensor(pixels[:20]), 2)
+    with pytest.raises(ValueError, match="real faces of 64 pixels, and fake ones of 32"):
+        metrics.sliced_wasserstein(pixels[:20], small)
+    with pytest.raises(ValueError, match="real faces of 32 pixels, and fake ones of 64"):
+        metrics.sliced_wasserstein(small, pixels[:20])
+
+
 # ---- coverage ----
 
 
@@ -271,6 +280,20 @@ def test_the_table_ranks_an_untrained_generator_behind_the_floor(judge, prepared
     assert numbers["copies, %"] == [0, 0]
     floor = [f"{name} (real)" for name in [*distances, PAIRS]]
     assert sorted(numbers) == sorted([*distances, PAIRS, "copies, %", *floor])
+
+
+@pytest.mark.parametrize("size", OTHER_SIZES)
+def test_faces_of_another_size_are_measured_too(judge, folder, size):
+    prepared = prepare(folder, folder.parent / f"prepared_{size}", size)
+    faces = Subset(prepared, range(260))
+    held_out = Subset(prepared, range(260, COUNT))
+    G = Generator(width=2, z_dim=4, size=size)
+    numbers = metrics.measure(G, faces, judge, held_out, count=80, seeds=(0,))
+    for name in ("FID", "KID x 1000", "sliced Wasserstein", "total variation distance, %"):
+        assert numbers[f"{name} (real)"] < numbers[name]
+    assert numbers["copies, %"] == [0]
+    copies = metrics.measure(prepared[:100], faces, judge, held_out, seeds=(0,))
+    assert copies["copies, %"] == [100]
 
 
 def test_measuring_leaves_the_generator_as_it_was(judge, prepared, G, global_rng_untouched):

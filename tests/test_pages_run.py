@@ -67,8 +67,7 @@ WRONG = {
         ],
         [
             "def preview(G, z):\n    with torch.no_grad():\n        return G(z)",
-            "def preview(G, z):\n    G.eval()\n"
-            "    with torch.no_grad():\n        return G(z)",
+            "def preview(G, z):\n    G.eval()\n    with torch.no_grad():\n        return G(z)",
             "def preview(G, z):\n    pass",
         ],
     ],

@@ -18,6 +18,16 @@ def test_the_levels_of_a_pyramid_add_up_to_the_image():
     assert torch.allclose(total, images, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "size, sizes", [(16, [16]), (32, [32, 16]), (128, [128, 64, 32, 16])], ids=str
+)
+def test_a_pyramid_goes_down_to_16_pixels_from_any_size(size, sizes):
+    images = torch.randn(2, 3, size, size, generator=rng(size))
+    assert [level.shape[-1] for level in laplacian_pyramid(images)] == sizes
+    levels = list(pyramid_patches(images, 4, rng(1)))
+    assert [level.shape for level in levels] == [(8, 147)] * len(sizes)
+
+
 def test_patches_are_windows_of_their_image():
     images = torch.arange(2 * 3 * 16 * 16.0).view(2, 3, 16, 16)
     patches = random_patches(images, 5, rng(1))

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import noise_image
 from PIL import Image
 from test_figures import grays
@@ -68,6 +69,16 @@ def test_the_alt_text_can_be_chosen():
 def test_the_labels_of_rows_and_steps_are_in_the_alt_text():
     assert "dark, light" in show_rows().alt
     assert "step 1, step 2" in film_strip().alt
+
+
+@pytest.mark.parametrize("size, zoom", [(16, 4), (32, 2), (64, 1), (128, 1)])
+def test_small_faces_are_enlarged_in_rows(size, zoom):
+    assert plotting.zoom_for(grays(2, size)) == zoom
+    images = torch.zeros(2, 3, size, size)
+    assert plotting.zoom_for(images) == zoom
+    assert plotting.zoom_for(images, pixels=256) == 256 // size
+    figure = plotting.show_rows({"": images, " ": images}, "")
+    assert figure.image.height == 2 * zoom * (size + 4)
 
 
 # ---- curves ----

@@ -11,11 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_generators import small_generator, two_directions
 
-from animegan_helpers import __version__, pretrained, recipes
+from animegan_helpers import __version__, pretrained, recipe_json, recipes
 from animegan_helpers.checkpoints import CheckpointError, atomic_write, save
 from animegan_helpers.generator import generate, make_generator, sample, sample_z
 from animegan_helpers.judge import PRETRAINED
 from animegan_helpers.latent import SCALES, attribute_directions
+from animegan_helpers.training import train
 
 NAMES = list(SCALES)
 # Width 3: no number of channels is a multiple of four.
@@ -71,7 +72,7 @@ def test_recipe_and_version_are_in_the_metadata(small, tmp_path):
     content = pretrained.to_safetensors(*small, recipe)
     with safe_open(atomic_write(tmp_path / "g.safetensors", content), "pt") as file:
         metadata = file.metadata()
-    assert recipes.from_json(json.loads(metadata["recipe"])) == recipe
+    assert recipe_json.from_json(json.loads(metadata["recipe"])) == recipe
     assert metadata["version"] == __version__
 
 
@@ -154,7 +155,7 @@ def test_the_pretrained_generator_is_always_the_same():
 def test_the_pretrained_generator_names_its_recipe_and_version():
     with safe_open(PRETRAINED / "generator.safetensors", "pt") as file:
         metadata = file.metadata()
-    assert recipes.from_json(json.loads(metadata["recipe"])) == recipes.get("pretrained")
+    assert recipe_json.from_json(json.loads(metadata["recipe"])) == recipes.get("pretrained")
     assert metadata["version"] == "0.2.0"
 
 
@@ -172,14 +173,14 @@ def test_the_pretrained_tables_have_the_names_that_measuring_gives():
 # ---- the newest run ----
 
 
-def write_run(home, name, seed, age):
+def write_run(home, name, seed, age, size=64):
     """The folder of a finished run, `age` seconds old."""
-    recipe = recipes.get("default").changed(width=4)
+    recipe = recipes.get("default").changed(width=4, size=size)
     torch.manual_seed(seed)
     G = make_generator(recipe)
     run = home / "data" / "runs" / name
     save(G.state_dict(), run / "G.pth")
-    atomic_write(run / "recipe.json", json.dumps(recipes.to_json(recipe)).encode())
+    atomic_write(run / "recipe.json", json.dumps(recipe_json.to_json(recipe)).encode())
     modified = time.time() - age
     os.utime(run / "G.pth", (modified, modified))
     return run
@@ -219,6 +220,95 @@ def test_a_run_can_be_named(home, few_samples):
     assert pretrained.latest_or_pretrained(run)[2] == "your run old"
 
 
-def test_a_run_that_is_not_finished_is_refused_by_name(home):
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_a_run_of_another_size_has_directions_and_the_source_says_that_it_was_resized(
+    home, few_samples, size
+):
+    write_run(home, "page-05", seed=1, age=10, size=size)
+    G, directions, source = pretrained.latest_or_pretrained()
+    assert pretrained.generator_arguments(G)["size"] == size
+    assert source == f"your run page-05, whose {size}-pixel faces were resized for the judge"
+    assert list(directions) == NAMES
+    for direction in directions.values():
+        assert direction.shape == (G.z_dim,)
+        assert direction.isfinite().all()
+
+
+@pytest.fixture
+def chosen(home, small, monkeypatch):
+    """-> a function that makes runs, the oldest first, and says which one is taken.
+
+    Each is a name and the file that was saved last, G.pth or the checkpoint of a step.
+    """
+    monkeypatch.setattr(pretrained, "load_generator", lambda run: small[0])
+    monkeypatch.setattr(pretrained, "attribute_directions", lambda G, judge: small[1])
+
+    def choose(*files):
+        modified = time.time() - 1000
+        for file in files:
+            path = atomic_write(home / "data" / "runs" / file, b"")
+            modified += 1
+            os.utime(path, (modified, modified))
+        source = pretrained.latest_or_pretrained()[2]
+        return source.removeprefix("your run ").partition(",")[0]
+
+    return choose
+
+
+STEP_0 = "checkpoints/step_00000000.pt"
+STEP_64 = "checkpoints/step_00000064.pt"
+CHOICES = {
+    "page 09 came after page 05": (
+        "page-05",
+        ["page-05/G.pth", "page-09-all/G.pth", "page-09-pink/G.pth", "page-09-scratch/G.pth"],
+    ),
+    "page 05 was run twice": ("page-05-2", ["page-05/G.pth", "page-05-2/G.pth"]),
+    "the first run of page 05 was resumed": ("page-05", ["page-05-2/G.pth", "page-05/G.pth"]),
+    "a run of your own came after page 05": ("page-05", ["page-05/G.pth", "first/G.pth"]),
+    "without page 05, a run of your own": (
+        "second",
+        ["first/G.pth", "second/G.pth", "page-09-all/G.pth"],
+    ),
+    "only other pages": ("the pretrained generator", ["page-09-all/G.pth", "page-050/G.pth"]),
+    "nothing": ("the pretrained generator", []),
+    "no run, but a file": ("the pretrained generator", ["notes.txt"]),
+    "the newest run was killed": ("page-05-2", ["page-05/G.pth", f"page-05-2/{STEP_64}"]),
+    "the older run was killed": ("page-05-2", [f"page-05/{STEP_64}", "page-05-2/G.pth"]),
+    "both were killed": ("page-05", [f"page-05-2/{STEP_64}", f"page-05/{STEP_64}"]),
+    "a finished run was resumed, then killed": (
+        "page-05",
+        ["page-05/G.pth", "page-05-2/G.pth", f"page-05/{STEP_64}"],
+    ),
+    "the newest run was killed before its first save": (
+        "page-05",
+        ["page-05/G.pth", f"page-05-2/{STEP_0}"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_run_that_the_reader_means_is_taken(chosen, name):
+    expected, files = CHOICES[name]
+    assert chosen(*files) == expected
+
+
+def test_the_run_of_another_page_can_be_named(home, few_samples):
+    write_run(home, "page-05", seed=1, age=10)
+    run = write_run(home, "page-09-pink", seed=2, age=1000)
+    assert pretrained.latest_or_pretrained(run)[2] == "your run page-09-pink"
+
+
+def test_a_run_that_was_killed_is_taken_at_its_newest_checkpoint(home, faces, few_samples):
+    recipe = recipes.get("bce", width=2, z_dim=4, batch=4, size=16)
+    run = home / "data" / "runs" / "page-05"
+    finished = train(recipe, faces, run, steps=2).ema_generator()
+    (run / "G.pth").unlink()
+    with pytest.warns(UserWarning, match="page-05 has not finished"):
+        G, _, source = pretrained.latest_or_pretrained()
+    assert source.startswith("your run page-05, ")
+    assert torch.equal(sample(G, 4, 1), sample(finished, 4, 1))
+
+
+def test_a_folder_that_is_not_a_run_is_refused_by_name(home):
     with pytest.raises(CheckpointError, match="nowhere"):
         pretrained.latest_or_pretrained("nowhere")

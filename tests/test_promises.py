@@ -27,7 +27,7 @@ from conftest import flat
 from jupyter_client.manager import KernelManager
 from small_runs import DEFAULT
 
-from animegan_helpers import checkpoints, recipes, widgets
+from animegan_helpers import checkpoints, recipe_json, widgets
 from animegan_helpers.__main__ import main
 from animegan_helpers.dataset import Faces
 from animegan_helpers.images import to_tensor
@@ -377,7 +377,7 @@ def before_a_good_zip(hostile):
 def test_a_hostile_file_is_refused_by_every_reader_and_runs_nothing(attack, wrap, tmp_path):
     marker = tmp_path / "marker"
     content = wrap(hostile_pickle(attack, str(marker)))
-    (tmp_path / "recipe.json").write_text(json.dumps(recipes.to_json(DEFAULT)))
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe_json.to_json(DEFAULT)))
     file = checkpoints.atomic_write(checkpoints.at_step(tmp_path, 1), content)
     checkpoints.atomic_write(tmp_path / "G.pth", content)
     with pytest.raises(checkpoints.CheckpointError, match=file.name):

@@ -11,7 +11,7 @@ import torch
 from conftest import flat
 from torch import nn
 
-from animegan_helpers import recipes
+from animegan_helpers import recipe_json, recipes
 from animegan_helpers.losses import BCE
 from animegan_helpers.trainer import Trainer
 
@@ -344,8 +344,8 @@ def test_an_image_size_that_cannot_work_is_named_before_any_image_is_prepared(si
 @pytest.mark.parametrize("name", NAMES)
 def test_the_way_to_json_and_back_is_lossless(name):
     recipe = recipes.get(name)
-    text = json.dumps(recipes.to_json(recipe))
-    assert recipes.from_json(json.loads(text)) == recipe
+    text = json.dumps(recipe_json.to_json(recipe))
+    assert recipe_json.from_json(json.loads(text)) == recipe
 
 
 @pytest.mark.parametrize(
@@ -364,13 +364,13 @@ def test_the_way_to_json_and_back_is_lossless(name):
 )
 def test_other_data_is_refused(data):
     with pytest.raises(ValueError):
-        recipes.from_json(data)
+        recipe_json.from_json(data)
 
 
 @pytest.mark.parametrize("old", [{"lr_fall": 500}, {"d_start": "he"}])
 def test_a_recipe_of_version_0_1_is_refused_by_its_version(old):
     with pytest.raises(ValueError, match="^made by version 0.1"):
-        recipes.from_json({"name": "default", "about": "ours", "width": 16} | old)
+        recipe_json.from_json({"name": "default", "about": "ours", "width": 16} | old)
 
 
 def test_recipes_are_read_without_torch():

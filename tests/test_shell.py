@@ -15,11 +15,13 @@ from animegan_helpers import (
     __main__,
     alarms,
     checkpoints,
+    download,
     drawn,
     export,
     metrics,
     recipes,
 )
+from animegan_helpers.judge import resizing_note
 from animegan_helpers.prepare import prepare
 from animegan_helpers.pretrained import load_safetensors
 from animegan_helpers.runs import read_recipe
@@ -256,7 +258,7 @@ def test_a_bad_command_is_refused_in_one_line(shell, home, words, message):
         ("--seed x", "x"),
         ("--seed -1", "seed"),
         ("--resume", "first"),
-        ("--from-run nowhere", "nowhere is not a run's folder"),
+        ("--from-run nowhere", "nowhere: there is no such folder"),
     ],
 )
 def test_training_with_a_bad_number_is_refused_in_one_line(shell, home, faces, words, message):
@@ -359,9 +361,9 @@ def test_faces_are_not_drawn_into_a_folder_that_is_not_empty(shell, drawn_folder
 
 def test_a_failed_download_lists_what_was_tried(shell, monkeypatch):
     def fail(name):
-        raise __main__.download.DownloadError("not fetched.\nTried: a\nWhat to do: b")
+        raise download.DownloadError("not fetched.\nTried: a\nWhat to do: b")
 
-    monkeypatch.setattr(__main__.download, "get", fail)
+    monkeypatch.setattr(download, "get", fail)
     code, printed, errors = shell("download", "animefacedataset")
     assert (code, printed) == (2, "")
     assert errors == ["animegan_helpers: not fetched.", "Tried: a", "What to do: b"]
@@ -432,9 +434,14 @@ def test_what_cannot_be_measured_is_refused_in_one_line(shell, measured, words, 
     assert times(measured) == before
 
 
-def test_a_run_of_another_size_is_not_measured(shell, faces, run_folder):
-    words = ("measure", "--run", run_folder, "--data", faces.folder, "--count", 8)
-    assert_refused(shell(*words), "64, 64", "16, 16")
+@pytest.mark.parametrize("size", [16, 32])
+def test_a_run_of_another_size_is_measured_and_the_table_says_so(shell, home, size):
+    drawn.write("set", 160, workers=1)
+    sizes = ("--width", 4, "--z-dim", 8, "--batch", 4, "--size", size)
+    succeeded(shell("train", "--data", "set", "--run", "r", "--steps", 1, *sizes))
+    printed = succeeded(shell("measure", "--run", "r", "--data", "set", "--count", 80))
+    assert resizing_note(size) in printed
+    assert "FID (real)" in printed
 
 
 # ---- sharing ----
@@ -465,7 +472,7 @@ def test_a_run_is_shared_with_its_recipe_and_its_owners_words(shell, run_folder,
     "words, message",
     [
         ("", "--out"),
-        ("--out s --run nowhere", "nowhere is not a run's folder"),
+        ("--out s --run nowhere", "nowhere: there is no such folder"),
         ("--out mine", "README.md"),
     ],
 )

@@ -59,7 +59,7 @@ def test_a_tilde_stands_for_the_home_folder(folder, home, monkeypatch):
 
 def test_the_environment_names_the_default(folder, home, monkeypatch):
     monkeypatch.setenv("ANIMEGAN_DATA", str(folder))
-    assert resolve() == resolve("") == Source("folder", str(folder), folder)
+    assert resolve() == Source("folder", str(folder), folder)
     assert resolve("drawn").kind == "drawn", "a name given by hand comes first"
     monkeypatch.setenv("ANIMEGAN_DATA", "anime-faces")
     assert resolve().kind == "public"

@@ -232,7 +232,8 @@ def test_fewer_images_than_a_batch_are_refused_by_number(faces, tmp_path):
 # ---- stopping ----
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # they end a process; SIGINT ends only the training
+SIGNALS = (signal.SIGINT, *ENDING)
 
 
 def wait_until(condition):
@@ -243,8 +244,22 @@ def wait_until(condition):
         time.sleep(0.001)
 
 
+@pytest.fixture
+def delivered():
+    """A list of the signals that reach this process in the end; they do not end it."""
+    numbers = []
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number in ENDING:
+        signal.signal(number, lambda number, frame: numbers.append(number))
+    yield numbers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_ends_the_run_after_the_current_step_and_saves(number, uncut, faces, tmp_path):
+def test_a_signal_ends_the_run_after_the_current_step_and_saves(
+    number, uncut, faces, tmp_path, delivered
+):
     before = [signal.getsignal(each) for each in SIGNALS]
 
     def stop_at_step_3(trainer, log):
@@ -258,9 +273,49 @@ def test_a_signal_ends_the_run_after_the_current_step_and_saves(number, uncut, f
     assert (tmp_path / "G.pth").exists()
     assert read_history(tmp_path)["step"].tolist() == [1, 2, 3]
     assert [signal.getsignal(each) for each in SIGNALS] == before
+    assert delivered == ([number] if number in ENDING else []), "only SIGINT ends there"
     resumed = train(DEFAULT, faces, tmp_path, steps=10, seed=3, resume=True)
     whole, _ = uncut(DEFAULT)
     assert state_bits(resumed) == state_bits(whole)
+
+
+THREE_TRAININGS = """
+import sys
+from animegan_helpers import recipes
+from animegan_helpers.dataset import Faces
+from animegan_helpers.training import train
+
+recipe = recipes.get("bce", width=4, z_dim=8, batch=4, size=16)
+for name in ("first", "second", "third"):
+    tell = lambda trainer, log: print(trainer.steps_done, flush=True)
+    train(recipe, Faces(sys.argv[1]), name, minutes=5, callback=tell)
+"""
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_that_ends_processes_ends_a_program_of_three_trainings(number, faces, tmp_path):
+    command = [sys.executable, "-c", THREE_TRAININGS, faces.folder]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while process.stdout.readline() != "5\n":
+        assert process.poll() is None
+    process.send_signal(number)
+    *_, last_step = process.communicate(timeout=60)[0].split()
+    assert process.returncode == -number
+    state = checkpoints.newest(tmp_path / "first")
+    assert state["steps_done"] == int(last_step) >= 5
+    assert (tmp_path / "first" / "G.pth").exists()
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored(faces, tmp_path):
+    """As under nohup, which starts a program that outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        tell = partial(os.kill, os.getpid(), signal.SIGHUP)
+        trainer = train(BCE, faces, tmp_path, steps=3, callback=lambda *arguments: tell())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert trainer.steps_done == 3
 
 
 def test_a_signal_during_the_first_save_ends_the_run_and_saves(faces, tmp_path, monkeypatch):
@@ -294,12 +349,14 @@ def test_a_second_signal_does_not_wait(faces, tmp_path):
     assert steps == [1]
 
 
-def test_a_stop_request_sets_an_event_and_leaves_no_handler_behind():
+def test_a_stop_request_sets_an_event_and_leaves_no_handler_behind(delivered):
     before = [signal.getsignal(each) for each in SIGNALS]
     with stop_requested() as stop:
         assert not stop.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         wait_until(stop.is_set)
+        assert delivered == []
+    assert delivered == [signal.SIGTERM]
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 

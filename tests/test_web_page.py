@@ -143,6 +143,14 @@ def test_names_and_titles_cannot_break_out_of_the_page(toy):
     assert title not in html
 
 
+def test_a_page_of_any_size_has_all_layers_and_names_its_error(G):
+    html = web_page.page(G, dict(zip("ab", latent.sefa(G, 2))))
+    layers = model_in(html)["layers"]
+    assert 4 * 2 ** (len(layers) - 1) == generator_arguments(G)["size"]
+    error = re.search(r"no pixel differs from PyTorch's by more than (\d+) of 255", html)[1]
+    assert int(error) <= 2
+
+
 def test_weights_are_in_half_precision_where_no_pixel_shows_it(pretrained):
     html = web_page.page(*pretrained)
     assert model_in(html)["bits"] == 16

@@ -87,6 +87,17 @@ def test_of_a_long_history_some_hundred_points_are_shown(monkeypatch, events):
     assert [len(rows) for rows in shown] == [400, 445]
 
 
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_faces_of_any_size_are_shown_at_least_64_pixels_wide(monkeypatch, events, size):
+    grids = []
+    monkeypatch.setattr(plotting, "live", lambda faces, rows, caption: grids.append(faces))
+    trainer = SimpleNamespace(
+        fixed_faces=lambda count: torch.zeros(count, 3, size, size), steps_done=4, seconds=1.0
+    )
+    widgets.LiveView(0)(trainer, log_of(4, 0.6, 0.4))
+    assert grids[0].width >= 8 * 66
+
+
 def test_a_run_that_ends_before_its_first_step_shows_nothing(events):
     trainer = SimpleNamespace(fixed_faces=gray_faces, steps_done=0, seconds=0.0)
     log = Log()
@@ -245,6 +256,20 @@ def test_the_face_is_large_and_its_neighbors_are_below_it(explorer):
     assert shown.size == (268, 336)
     assert face.size == (268, 268)
     assert shown.crop((0, 0, 268, 268)).tobytes() == face.tobytes()
+
+
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_faces_of_any_size_can_be_explored(size, home):
+    G = small_generator(width=2, z_dim=8, size=size)
+    explorer = widgets.Explorer(G, two_directions())
+    first = explorer.image.value
+    explorer.controls.sliders["dark to light"].value = 3.0
+    assert explorer.image.value != first
+    assert read_png(explorer.image.value).size == (268, 336)
+    assert read_png(explorer.png()).size == (268, 268)
+    rows = explorer.figure().image
+    assert rows.width >= 8 * 66
+    assert rows.height >= 2 * 68
 
 
 def test_a_saved_face_replaces_no_other_and_has_its_command(explorer, home):

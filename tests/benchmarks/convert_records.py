@@ -10,7 +10,7 @@ from pathlib import Path
 from convert_recorded import convert_recorded
 from pretrained_card import pretrained_card
 
-from animegan_helpers import recipes
+from animegan_helpers import recipe_json, recipes
 from animegan_helpers.checkpoints import atomic_write
 from animegan_helpers.judge import PRETRAINED
 
@@ -41,20 +41,20 @@ def renamed(numbers: dict, names: dict[str, str]) -> dict:
 
 
 def convert_recipe(data: dict) -> dict:
-    """A recipe of version 0.1, as JSON -> one that `recipes.from_json` reads.
+    """A recipe of version 0.1, as JSON -> one that `recipe_json.from_json` reads.
 
     Raises ValueError if a recipe of that name exists and has other numbers.
     """
     converted = renamed(data, RECIPE_FIELDS)
     converted["name"] = RECIPE_NAMES.get(data["name"], data["name"])
-    recipe = recipes.from_json(converted)
+    recipe = recipe_json.from_json(converted)
     known = recipes.RECIPES.get(recipe.name)
     if known is None:
-        return recipes.to_json(recipe)
+        return recipe_json.to_json(recipe)
     recipe = recipe.changed(about=known.about)
     if recipe != known:
         raise ValueError(f"recipe {recipe.name} has other numbers than the package's: {recipe}")
-    return recipes.to_json(recipe)
+    return recipe_json.to_json(recipe)
 
 
 def convert_measures(measures: dict) -> dict:

@@ -23,7 +23,7 @@ from race import numbers_of
 from record import write_json
 from run import versions
 
-from animegan_helpers import device, drawn, metrics, plotting, recipes
+from animegan_helpers import device, drawn, metrics, plotting, recipe_json, recipes
 from animegan_helpers.dataset import Faces
 from animegan_helpers.generator import Generator, sample
 from animegan_helpers.history import Log
@@ -77,7 +77,7 @@ def train_and_time(recipe: Recipe, faces: Faces, run: Path, where: torch.device,
     trainer = train(recipe, faces, run, device=where, **length)
     rate = trainer.steps_done * recipe.batch / trainer.seconds
     return {
-        "recipe": recipes.to_json(recipe),
+        "recipe": recipe_json.to_json(recipe),
         "images in the set": len(faces),
         "steps": trainer.steps_done,
         "seconds": round(trainer.seconds, 3),

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from animegan_helpers import drawn
 from animegan_helpers.dataset import Faces, LazyFaces, batches
-from animegan_helpers.images import find_images, to_tensor
+from animegan_helpers.image_files import find_images
+from animegan_helpers.images import to_tensor
 from animegan_helpers.prepare import prepare
 from animegan_helpers.pretrained import load_pretrained
 from animegan_helpers.widgets import Explorer

@@ -25,7 +25,7 @@ from race_figures import publish, table
 from race_groups import GROUPS, OUR_LAST_MARK
 from record import processor, without_build, write_json, write_png
 
-from animegan_helpers import device, metrics, plotting, recipes
+from animegan_helpers import device, metrics, plotting, recipe_json
 from animegan_helpers.dataset import Faces, batches
 from animegan_helpers.generator import Generator, sample
 from animegan_helpers.history import Log
@@ -122,7 +122,7 @@ def measured_at(marks: list, timed: TimedRun, faces: Faces, judge: Judge, folder
 
 def training_settings(recipe: dict) -> dict:
     """A recipe as JSON -> its settings that affect a race: not its name, and not its length."""
-    settings = recipes.to_json(recipes.from_json(recipe))
+    settings = recipe_json.to_json(recipe_json.from_json(recipe))
     for key in ("name", "about", "steps", "epochs"):
         del settings[key]
     return settings
@@ -150,7 +150,7 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
     if result is not None:
         return result
     faces = load_faces("drawn")
-    timed = TimedRun(recipes.from_json(recipe), seed, faces)
+    timed = TimedRun(recipe_json.from_json(recipe), seed, faces)
     rows = measured_at(marks, timed, faces, load_judge(), run_folder)
     result = {"name": name, "seed": seed, "recipe": recipe, "marks": rows}
     result |= {"machine": processor(), "torch": torch.__version__, "date": str(date.today())}
@@ -175,7 +175,7 @@ def race(entries: dict[str, Recipe], seeds: int, marks: tuple, folder: Path) -> 
         futures = []
         for seed in range(seeds):
             for name, recipe in entries.items():
-                settings = recipes.to_json(recipe)
+                settings = recipe_json.to_json(recipe)
                 job = (name, settings, seed, marks_of(name, marks), str(folder))
                 futures.append(pool.submit(run, *job))
         return [future.result() for future in futures]

@@ -1,0 +1,59 @@
+"""A new file or folder appears whole or not at all, also if two processes make it at once."""
+
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DAY = 24 * 3600  # seconds
+
+
+@contextmanager
+def new_folder(out: Path, is_done: Callable[[Path], bool], replace: bool = False) -> Iterator[Path]:
+    """Gives a hidden folder beside `out`, to be filled. At the end it gets the name of `out`.
+
+    After an error it is deleted. Where another process was faster, so that `is_done(out)`, its
+    folder stays. With `replace`, another folder of that name is deleted. Raises FileExistsError if
+    `out` is not empty.
+    """
+    out = Path(os.path.realpath(out))  # of a link, the folder that it leads to
+    out.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{out.name[:40]}.part-"
+    _remove_leftovers(out.parent, prefix)
+    hidden = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
+    try:
+        hidden.chmod(0o755)  # mkdtemp's folders are closed to everyone but their owner
+        yield hidden
+        if not is_done(out):
+            if replace and out.exists():
+                out.rename(hidden.with_name(hidden.name + "-old"))
+            _rename(hidden, out, is_done)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        shutil.rmtree(hidden.with_name(hidden.name + "-old"), ignore_errors=True)
+
+
+def _rename(hidden: Path, out: Path, is_done: Callable[[Path], bool]) -> None:
+    try:
+        if out.is_dir():
+            out.rmdir()  # it is empty; Windows can't rename onto an existing folder
+        hidden.rename(out)
+    except OSError as error:
+        if is_done(out):
+            return
+        if out.exists():
+            raise FileExistsError(
+                f"{out} is not empty: move it away, or choose another folder"
+            ) from error
+        raise
+
+
+def _remove_leftovers(parent: Path, prefix: str) -> None:
+    """Delete what processes have left behind that were killed a day ago or earlier."""
+    for path in parent.glob(f"{glob.escape(prefix)}*"):
+        if time.time() - path.stat().st_mtime > DAY:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,126 @@
+"""A trainer becomes a run's folder: recipe, history, grids, checkpoints, networks. Page 05."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from . import checkpoints, plotting, recipe_json
+from .checkpoints import CheckpointError
+from .history import Log, json_lines, parse_rows
+from .runs import NETWORKS
+from .trainer import Trainer
+
+PART_NAMES = {"opt_g": "G's optimizer", "opt_d": "D's optimizer"}  # parts of a state, in words
+
+
+class Run:
+    """The folder of a run while it trains. Only the main process writes (`writes`)."""
+
+    def __init__(self, path: str | Path, images: int, steps_per_epoch: int, writes: bool = True):
+        self.path = Path(path)
+        self.images = images
+        self.steps_per_epoch = steps_per_epoch
+        self.writes = writes
+        self.history_file = self.path / "history.jsonl"
+
+    def open(self, trainer: Trainer) -> Log:
+        """Write recipe.json and the history up to now; -> the log. Rows of lost steps are cut.
+
+        Networks from before the run was resumed are removed: its checkpoint holds them, too.
+        """
+        rows = []
+        if self.writes:
+            for name in NETWORKS:
+                (self.path / name).unlink(missing_ok=True)
+            rows = self._rows_until(trainer.steps_done)
+            recipe = json.dumps(recipe_json.with_version(trainer.recipe), indent=1)
+            checkpoints.atomic_write(self.path / "recipe.json", recipe.encode())
+            checkpoints.atomic_write(self.history_file, json_lines(rows).encode())
+        self._rows_written = len(rows)
+        self._saved_at = trainer.seconds  # of training
+        self._saved_step = trainer.steps_done
+        log = Log(trainer.speed.fetch_every, trainer.steps_done, rows)
+        if trainer.steps_done == 0:
+            self.save(trainer, log)
+        return log
+
+    def _rows_until(self, step) -> list[dict]:
+        if step == 0 or not self.history_file.exists():
+            return []
+        text = self.history_file.read_text(encoding="utf-8", errors="replace")
+        by_step = {row["step"]: row for row in parse_rows(text) if row["step"] <= step}
+        return [by_step[step] for step in sorted(by_step)]
+
+    def save_due(self, trainer: Trainer) -> bool:
+        """-> whether to save now: at steps 16, 32, 64 ..., after each epoch and every 2 minutes."""
+        step = trainer.steps_done
+        is_power_of_two = step >= 16 and step.bit_count() == 1
+        is_end_of_epoch = step % self.steps_per_epoch == 0
+        return is_power_of_two or is_end_of_epoch or trainer.seconds - self._saved_at > 120
+
+    def save(self, trainer: Trainer, log: Log) -> None:
+        """Write a sample grid of 64 faces, the new rows of the history, and a checkpoint.
+
+        Raises FloatingPointError, before anything is written, if a part is not finite.
+        """
+        if not self.writes:
+            return
+        log.fetch()
+        step = trainer.steps_done
+        state = trainer.state()
+        for name, part in state.items():
+            if not _is_finite(part):
+                part_name = PART_NAMES.get(name, name)
+                cure = "try a lower learning rate"
+                raise FloatingPointError(f"{part_name} is not finite at step {step}: {cure}")
+        grid = io.BytesIO()
+        plotting.grid(trainer.fixed_faces(), 8).save(grid, "PNG")
+        checkpoints.atomic_write(self.path / "grids" / f"step_{step:08d}.png", grid.getvalue())
+        self.write_history(log)
+        state["images"] = self.images
+        checkpoints.save(state, checkpoints.at_step(self.path, step))
+        checkpoints.prune(self.path)
+        self._saved_step = step
+        self._saved_at = trainer.seconds
+
+    def write_history(self, log: Log) -> None:
+        """Append the new rows to history.jsonl. Raises CheckpointError if it can't be written."""
+        if not self.writes:
+            return
+        try:
+            with open(self.history_file, "a", encoding="utf-8") as file:
+                file.write(json_lines(log.rows[self._rows_written :]))
+        except OSError as error:
+            reason = f"{self.history_file} can't be written ({error.strerror or error})"
+            raise CheckpointError(f"{reason}: free some space, then resume") from error
+        self._rows_written = len(log.rows)
+
+    def finish(self, trainer: Trainer, log: Log) -> None:
+        """Save the last state, and both networks: G.pth (the one to use, with EMA) and D.pth."""
+        log.fetch()
+        if not self.writes:
+            return
+        if self._saved_step != trainer.steps_done:
+            self.save(trainer, log)
+        checkpoints.save(trainer.ema_generator().state_dict(), self.path / "G.pth")
+        checkpoints.save(trainer.D.state_dict(), self.path / "D.pth")
+
+    @contextmanager
+    def keep(self, log: Log) -> Iterator[None]:
+        """If what happens within it fails, the rows that led to it are written, if they can be."""
+        try:
+            yield
+        except BaseException:
+            with suppress(CheckpointError):
+                self.write_history(log)
+            raise
+
+
+def _is_finite(part) -> bool:
+    if isinstance(part, dict):
+        return all(_is_finite(value) for value in part.values())
+    return not isinstance(part, torch.Tensor) or bool(part.isfinite().all())
