@@ -51,7 +51,7 @@ def pick() -> Machine:
             name = f"Apple GPU ({platform.processor()})"
             return Machine(torch.device("mps"), name, width=32, batch=64)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0][:160]
         warnings.warn(f"the GPU can't be used, so the CPU is: {reason}", stacklevel=2)
     name = f"CPU with {torch.get_num_threads()} threads"
     if reason:

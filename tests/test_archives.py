@@ -1,13 +1,16 @@
 """archives: a zip becomes a folder of images, complete or not at all."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import tarfile
 import zipfile
 
 import pytest
 from conftest import encoded, files_in, noise_image, write_zip
+from PIL import Image
 
 from animegan_helpers import archives, storage
 
@@ -239,3 +242,112 @@ def die_after(count):
             yield image
 
     storage.tqdm = counted
+
+
+# ---- names that a system or a program can't read ----
+
+
+def legacy_zip(path, raw_names):
+    """Names as bytes -> a zip whose names have these bytes, and no encoding is stated."""
+    placeholders = {f"{i:0{len(raw)}d}": raw for i, raw in enumerate(raw_names)}
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, placeholder in enumerate(placeholders):
+            archive.writestr(placeholder, png(i))
+    content = path.read_bytes()
+    for placeholder, raw in placeholders.items():
+        content = content.replace(placeholder.encode(), raw)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_name_that_is_too_long_gets_a_generated_one(home, out):
+    names = ["a.png", "顔" * 120 + ".png", "b/" + "x" * 300 + ".png", "c" * 300 + "/d.png"]
+    archive = write_zip(home / "set.zip", {name: png(i) for i, name in enumerate(names)})
+    with pytest.warns(UserWarning, match="some names in set.zip are too long"):
+        archives.unpack(archive, out)
+    renamed = [f"renamed/{i:06d}.png" for i in (1, 2, 3)]
+    assert files_in(out) == ["a.png", "manifest.json", *renamed]
+    assert (out / "renamed" / "000002.png").read_bytes() == png(2)
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "euc_jp", "gbk"])
+def test_a_name_in_a_legacy_encoding_gets_a_generated_one(encoding, home, out):
+    raw = ["日本語の顔.png".encode(encoding), b"plain.png"]
+    with pytest.warns(UserWarning, match="unknown encoding"):
+        archives.unpack(legacy_zip(home / "set.zip", raw), out)
+    assert files_in(out) == ["manifest.json", "plain.png", "renamed/000000.png"]
+
+
+def test_a_name_in_utf_8_is_kept_even_if_the_zip_does_not_say_so(home, out):
+    archives.unpack(legacy_zip(home / "set.zip", ["日本語の顔.png".encode()]), out)
+    assert files_in(out) == ["manifest.json", "日本語の顔.png"]
+
+
+# ---- what is no zip that can be unpacked: the reason and its cure ----
+
+
+def tar(path, mode):
+    with tarfile.open(path, mode) as archive:
+        entry = tarfile.TarInfo("a.png")
+        entry.size = len(png())
+        archive.addfile(entry, io.BytesIO(png()))
+
+
+NOT_ZIPS = {
+    "tar": (lambda path: tar(path, "w"), "is a tar archive, not a zip: unpack it"),
+    "tar.gz": (lambda path: tar(path, "w:gz"), "is a gzip archive, not a zip: unpack it"),
+    "tar.xz": (lambda path: tar(path, "w:xz"), "is an xz archive, not a zip: unpack it"),
+    "7z": (lambda path: path.write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(99)), "is a 7z archive"),
+    "rar": (lambda path: path.write_bytes(b"Rar!\x1a\x07" + bytes(99)), "is a RAR archive"),
+    "page": (lambda path: path.write_text("\n<!DOCTYPE html>" * 9), "is a web page.*sign in"),
+    "image": (lambda path: path.write_bytes(png()), "is a single image: name the folder"),
+    "text": (lambda path: path.write_text("text" * 99), "is not a zip: name a zip, or a folder"),
+    "empty": (lambda path: path.write_bytes(b""), "is not a zip: name a zip, or a folder"),
+    "cut": (
+        lambda path: path.write_bytes(b"PK\3\4" + bytes(99)),
+        "is a zip that is cut short: download",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_ZIPS)
+def test_what_is_no_zip_is_named_with_its_cure(kind, home, out):
+    write, message = NOT_ZIPS[kind]
+    write(home / "set.zip")
+    with pytest.raises(ValueError, match=f"set.zip {message}") as caught:
+        archives.unpack(home / "set.zip", out)
+    assert ("download it again" in str(caught.value)) == (kind in ("cut", "page"))
+
+
+def test_a_zip_with_a_password_says_so(home, out):
+    archive = write_zip(home / "set.zip", {"a.png": png(), "b.png": png(1)})
+    content = bytearray(archive.read_bytes())
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        position = content.find(signature)
+        content[position + offset] |= 1
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match="set.zip is protected by a password: unpack it with"):
+        archives.unpack(archive, out)
+
+
+@pytest.mark.parametrize("method", [9, 98, 6])
+def test_a_zip_that_is_compressed_in_a_rare_way_says_so(method, home, out):
+    archive = write_zip(home / "set.zip", {"a.png": png()})
+    content = bytearray(archive.read_bytes())
+    for signature, offset in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        content[content.find(signature) + offset] = method
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=f"method {method}, which Python can't read.*unpack it"):
+        archives.unpack(archive, out)
+    assert files_in(home) == ["set.zip"]
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM"])
+def test_flat_images_are_no_bomb_however_well_they_compress(kind, home, out):
+    flat = encoded(Image.new("RGB", (512, 512), "pink"), kind)
+    with zipfile.ZipFile(home / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(20):
+            archive.writestr(f"{i}.{kind.lower()}", flat)
+    assert (home / "set.zip").stat().st_size * 100 < 20 * len(flat)
+    archives.unpack(home / "set.zip", out)
+    assert len(files_in(out)) == 21

@@ -145,3 +145,64 @@ def test_a_drive_that_is_gone_leaves_no_dead_link(colab):
     drive.rename(colab / "unmounted")
     assert "end with this session" in device.keep_runs()
     start_run(device.data_folder() / "runs", "mine")
+
+
+# ---- a GPU that is there and can't compute ----
+
+
+def no_kernel(*arguments, **options):
+    message = "CUDA error: no kernel image is available for execution on the device"
+    raise RuntimeError(f"{message}\nCUDA kernel errors might be reported later.")
+
+
+def no_cuda(*arguments, **options):
+    raise AssertionError("Torch not compiled with CUDA enabled")
+
+
+def no_cudnn(*arguments, **options):
+    raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED")
+
+
+@pytest.mark.parametrize("gpu", ["cuda", "mps"])
+@pytest.mark.parametrize(
+    "fault, reason",
+    [
+        (no_kernel, "no kernel image is available for execution on the device"),
+        (no_cuda, "Torch not compiled with CUDA enabled"),
+        (no_cudnn, "CUDNN_STATUS_NOT_INITIALIZED"),
+    ],
+)
+def test_a_gpu_that_cannot_compute_is_not_picked(gpu, fault, reason, monkeypatch):
+    """As a P100, for which current versions of torch have no kernels."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu == "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla P100-PCIE-16GB")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: gpu == "mps")
+    monkeypatch.setattr(torch.nn.functional, "conv2d", fault)
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda *sizes, device=None, **more: ones(*sizes, **more))
+    with pytest.warns(UserWarning, match=f"the GPU can't be used, so the CPU is: .*{reason}"):
+        machine = device.pick()
+    assert machine.device.type == "cpu"
+    assert f"(the GPU can't be used: {'CUDA error: ' if fault == no_kernel else ''}" in str(machine)
+    assert "\n" not in str(machine)
+
+
+def test_a_gpu_that_computes_is_picked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda *sizes, device=None, **more: ones(*sizes, **more))
+    assert device.pick().device.type == "cuda"
+
+
+# ---- the CPUs of this process ----
+
+
+def test_the_cpus_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert device.cpu_count() == 3
+    monkeypatch.delattr(device.os, "sched_getaffinity")
+    monkeypatch.setattr(device.os, "cpu_count", lambda: 8)
+    assert device.cpu_count() == 8
+    monkeypatch.setattr(device.os, "cpu_count", lambda: None)
+    assert device.cpu_count() == 1

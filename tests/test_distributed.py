@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from animegan_helpers import checkpoints
+from animegan_helpers import checkpoints, distributed
 from animegan_helpers.distributed import Distributed, join
 from animegan_helpers.history import read_history
 
@@ -182,7 +182,8 @@ def test_a_stop_signal_to_one_process_ends_both_after_the_same_step(folder, tmp_
     processes = start("UNCHANGED", *ENDLESS, run=run, folder=folder, world_size=2)
     wait_for_step(run, 16)
     processes[1].send_signal(signal.SIGTERM)
-    assert [code for code, _, _ in wait_for(processes)] == [0, 0]
+    codes = [code for code, _, _ in wait_for(processes)]
+    assert codes == [0, -signal.SIGTERM], "saved first, then the signal ends its process"
     assert (run / "G.pth").exists()
     assert checkpoints.newest(run)["steps_done"] == read_history(run)["step"][-1]
 
@@ -276,3 +277,41 @@ def test_one_process_alone_keeps_the_batch_asks_nobody_and_averages_nothing():
     with join(torch.device("cpu")) as (distributed, device):
         assert (distributed.rank, distributed.world_size) == (0, 1)
         assert device == torch.device("cpu")
+
+
+WITHOUT_DISTRIBUTED = """
+import sys
+import torch.distributed as dist
+
+dist.is_available = lambda: False
+for name in WHAT_IS_MISSING:
+    if name in vars(dist):
+        delattr(dist, name)
+sys.modules["torch.distributed.nn"] = None
+import torch
+from animegan_helpers import distributed, recipes
+from animegan_helpers.trainer import Trainer
+
+trainer = Trainer(recipes.get("bce", width=2, z_dim=4, batch=4, size=16))
+print(trainer.step(torch.zeros(4, 16, 16, 3, dtype=torch.uint8)).isfinite().all().item())
+with distributed.join(torch.device("cpu")) as (processes, device):
+    print(processes.world_size)
+"""
+
+
+@pytest.mark.parametrize(
+    "missing", [[], ["all_reduce", "init_process_group"], ["nn", "ReduceOp", "all_reduce"]]
+)
+def test_one_process_trains_without_torch_distributed(missing):
+    """As in builds of torch for Windows and for AMD's GPUs."""
+    code = WITHOUT_DISTRIBUTED.replace("WHAT_IS_MISSING", repr(missing))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.split() == ["True", "1"], result.stderr
+
+
+def test_several_processes_without_torch_distributed_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed.dist, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="this build of torch has no torch.distributed"):
+        with distributed.join(torch.device("cpu")):
+            pass

@@ -244,3 +244,35 @@ def test_nothing_is_left_behind_when_drawing_fails_midway(tmp_path, monkeypatch,
     with pytest.raises(type(error)):
         drawn.write(tmp_path / "faces", 5, workers=1)
     assert names(tmp_path) == []
+
+
+class CountingPool:
+    """A pool that works in this process, and refuses what Windows refuses."""
+
+    sizes = []
+
+    def __init__(self, max_workers):
+        if max_workers > 61:
+            raise ValueError("max_workers must be <= 61")
+        self.sizes.append(max_workers)
+        self.map = map
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+@pytest.mark.parametrize(
+    "cpus, workers, used", [(64, None, 61), (2, None, 2), (2, 100, 61), (96, 3, 3)]
+)
+def test_no_more_processes_are_started_than_windows_can_wait_for(
+    cpus, workers, used, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(drawn, "cpu_count", lambda: cpus)
+    monkeypatch.setattr(drawn, "ProcessPoolExecutor", CountingPool)
+    monkeypatch.setattr(drawn, "_write_chunk", lambda *arguments: [])
+    monkeypatch.setattr(CountingPool, "sizes", [])
+    drawn.write(tmp_path / "faces", 4000, workers=workers)
+    assert CountingPool.sizes == [used]

@@ -1,7 +1,13 @@
 """images: files become pixels and tensors, and back."""
 
 import hashlib
+import io
 import os
+import re
+import struct
+import subprocess
+import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -11,11 +17,13 @@ from conftest import (
     UNREADABLE,
     encoded,
     noise_image,
+    png_of_chunks,
     png_that_claims,
     write_broken_link,
 )
-from PIL import Image
+from PIL import Image, ImageOps
 
+from animegan_helpers import images
 from animegan_helpers.image_files import find_images
 from animegan_helpers.images import (
     decompression_bombs_raise,
@@ -244,3 +252,178 @@ def test_flips_only_mirror_and_about_half_of_the_images():
     mirrored = (flipped == pixels.flip(2)).all((1, 2, 3))
     assert (same ^ mirrored).all()
     assert 160 < mirrored.sum() < 240
+
+
+# ---- metadata: broken ones never cost an image ----
+
+
+def jpeg_with_exif(exif):
+    """-> a JPEG whose metadata are these bytes."""
+    file = io.BytesIO()
+    noise_image(size=64).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+def tiff_entries(*entries):
+    """Entries (tag, type, count, value) -> the bytes of EXIF metadata."""
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    start = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    return b"Exif\0\0" + start + table + bytes(4)
+
+
+def png_with(*chunks):
+    """-> a PNG of 16x16 with these chunks between its header and its pixels."""
+    content = encoded(noise_image())
+    parts = png_of_chunks(*chunks)[8:]
+    return content[:33] + parts + content[33:]
+
+
+ORIENTATION = (0x0112, 3, 1, 6)
+BROKEN_METADATA = {
+    "EXIF: not TIFF": lambda: jpeg_with_exif(b"Exif\0\0garbage"),
+    "EXIF: outside the file": lambda: jpeg_with_exif(b"Exif\0\0II*\0\xff\xff\xff\x7f"),
+    "EXIF: a tag of a wrong type": lambda: jpeg_with_exif(
+        tiff_entries((0x0101, 2, 4, 0x41414141), ORIENTATION)
+    ),
+    "EXIF: words for an orientation": lambda: jpeg_with_exif(
+        tiff_entries((0x0112, 2, 4, 0x41414141))
+    ),
+    "PNG: a long compressed text": lambda: png_with(
+        b"zTXtprompt\0\0" + zlib.compress(bytes(5_000_000))
+    ),
+    "PNG: a long international text": lambda: png_with(
+        b"iTXtprompt\0\1\0\0\0" + zlib.compress(bytes(5_000_000))
+    ),
+    "PNG: texts of 70 MB": lambda: png_with(*[b"tEXta\0" + b"x" * 7_000_000] * 10),
+    "PNG: a text with a wrong checksum": lambda: png_with(b"tEXta\0b").replace(b"a\0b", b"a\0c"),
+    "PNG: a huge color profile": lambda: png_with(
+        b"iCCPname\0\0" + zlib.compress(bytes(70_000_000))
+    ),
+    "PNG: broken EXIF": lambda: png_with(b"eXIfgarbage"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_METADATA)
+@pytest.mark.filterwarnings("ignore")
+def test_broken_metadata_never_cost_an_image(kind, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(BROKEN_METADATA[kind]())
+    image = inspect_image(path, 16)
+    assert image.error == ""
+    with Image.open(io.BytesIO(encoded(noise_image()))) as expected:
+        if kind.startswith("PNG"):
+            assert (image.pixels == np.asarray(expected)).all()
+
+
+def test_an_orientation_survives_another_tag_that_is_broken(tmp_path):
+    left_is_top = bands(32, 0, 32, height=64)
+    broken = tiff_entries((0x0101, 2, 4, 0x41414141), ORIENTATION)
+    left_is_top.save(tmp_path / "a.jpg", exif=broken, quality=95, subsampling=0)
+    pixels = read_image(tmp_path / "a.jpg").astype(int)
+    assert np.abs(pixels[:28] - RED).max() < 30
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_becomes_upright(orientation, tmp_path):
+    image = noise_image(size=16)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as stored:
+        expected = ImageOps.exif_transpose(stored)
+        assert (read_image(tmp_path / "a.png", 16) == np.asarray(expected)).all()
+
+
+# ---- transparency that means nothing ----
+
+
+def bmp_with_alpha(alpha):
+    """-> a 32-bit BMP of one color, of 4x4 pixels, with a mask for alpha."""
+    masks = struct.pack("<IIII", 0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 4, 4, 1, 32, 3, 64, 0, 0, 0, 0) + masks
+    header += bytes(108 - len(header))
+    pixels = bytes([30, 20, 10, alpha]) * 16
+    file = struct.pack("<2sIHHI", b"BM", 14 + 108 + 64, 0, 0, 14 + 108)
+    return file + header + pixels
+
+
+@pytest.mark.parametrize("alpha, expected", [(0, (10, 20, 30)), (255, (10, 20, 30))])
+def test_a_bmp_with_an_empty_alpha_channel_is_opaque(alpha, expected, tmp_path):
+    (tmp_path / "a.bmp").write_bytes(bmp_with_alpha(alpha))
+    assert inspect_image(tmp_path / "a.bmp", 16).mode == "RGBA"
+    assert (read_image(tmp_path / "a.bmp", 16) == expected).all()
+
+
+def test_a_bmp_that_is_partly_transparent_and_an_empty_png_stay_so(tmp_path):
+    content = bytearray(bmp_with_alpha(0))
+    content[-1] = 255
+    (tmp_path / "a.bmp").write_bytes(content)
+    assert (read_image(tmp_path / "a.bmp", 16) == 255).any()
+    Image.new("RGBA", (16, 16), (10, 20, 30, 0)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", 16) == 255).all()
+
+
+# ---- large images ----
+
+
+@pytest.mark.parametrize("size", [(8001, 8000), (1, 64_000_001), (20_000, 20_000)])
+def test_an_image_of_more_than_64_million_pixels_is_refused_with_its_size(size, tmp_path):
+    (tmp_path / "huge.png").write_bytes(png_that_claims(*size))
+    with pytest.raises(OSError, match="huge.png can't be read: it has .*64 million") as caught:
+        read_image(tmp_path / "huge.png")
+    numbers = re.findall(r"[\d,]+", str(caught.value))
+    shown = [int(number.replace(",", "")) for number in numbers if number.strip(",")]
+    assert shown[:2] == list(size) or shown[0] == size[0] * size[1]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16"])
+def test_a_large_image_has_the_pixels_of_the_same_image_read_at_once(mode, tmp_path, monkeypatch):
+    smooth = Image.linear_gradient("L").resize((3000, 2100))
+    image = Image.merge("RGB", (smooth, smooth.transpose(Image.Transpose.ROTATE_180), smooth))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(smooth).astype(np.uint16) * 257)
+    else:
+        image = image.convert(mode)
+    image.save(tmp_path / "a.png")
+    banded = read_image(tmp_path / "a.png").astype(int)
+    monkeypatch.setattr(images, "LARGE", 10**9)
+    whole = read_image(tmp_path / "a.png").astype(int)
+    assert np.abs(banded - whole).max() <= 3
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from animegan_helpers.images import inspect_image
+
+inspect_image(Path(sys.argv[2]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+image = inspect_image(Path(sys.argv[1]))
+print(image.error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+LARGE_IMAGES = {
+    "1 x 1,500,000": ("RGB", (1, 1_500_000), "png", {}),
+    "1,500,000 x 1": ("RGBA", (1_500_000, 1), "png", {}),
+    "8000 x 8000 with alpha": ("RGBA", (8000, 8000), "png", {"compress_level": 1}),
+    "16 bits": ("I;16", (8000, 8000), "png", {"compress_level": 1}),
+    "a BMP": ("RGB", (8000, 8000), "bmp", {}),
+    "a TIFF": ("CMYK", (8000, 8000), "tif", {}),
+    "a progressive JPEG": ("RGB", (8000, 8000), "jpg", {"progressive": True, "subsampling": 0}),
+    "a WebP": ("RGB", (4000, 4000), "webp", {"method": 0}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows can't tell the most memory of a process")
+@pytest.mark.parametrize("kind", LARGE_IMAGES)
+def test_no_image_needs_more_than_500_mb(kind, tmp_path):
+    mode, size, suffix, options = LARGE_IMAGES[kind]
+    path = tmp_path / f"large.{suffix}"
+    Image.new(mode, size).save(path, **options)
+    noise_image().save(tmp_path / "small.png")
+    command = [sys.executable, "-c", MEMORY, path, tmp_path / "small.png"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    error, megabytes = printed.split("\n")[:2]
+    assert error == ""
+    assert int(megabytes) < 500

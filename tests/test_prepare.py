@@ -18,6 +18,7 @@ from conftest import (
     NOT_RGB,
     UNREADABLE,
     encoded,
+    files_in,
     noise_image,
     png_of_chunks,
     write_damaged,
@@ -403,3 +404,65 @@ def test_real_sets_are_found_complete_and_their_duplicates_left_out(name, found,
     else:
         assert report.repeated == {}
         assert line not in str(report)
+
+
+# ---- what stays as it is ----
+
+
+@pytest.mark.parametrize("name", ["report.json", "faces.npy", "names.txt", "notes.txt", "a/b.png"])
+def test_a_folder_with_files_of_others_is_not_prepared_into(name, drawn_folder, tmp_path):
+    path = tmp_path / "own" / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"mine": 1}')
+    with pytest.raises(FileExistsError, match=f"own holds {Path(name).parts[0]}, which is not of"):
+        prepare(drawn_folder, tmp_path / "own", 16)
+    assert path.read_text() == '{"mine": 1}'
+    assert files_in(tmp_path) == [f"own/{name}"]
+
+
+def test_a_file_is_not_prepared_into(drawn_folder, tmp_path):
+    (tmp_path / "own").write_text("mine")
+    with pytest.raises(FileExistsError, match="own is a file"):
+        prepare(drawn_folder, tmp_path / "own", 16)
+
+
+def test_another_prepared_set_is_replaced_and_one_in_use_stays_readable(drawn_folder, tmp_path):
+    earlier = prepare(drawn_folder, tmp_path / "out", 16)
+    pixels = np.array(earlier.array)
+    later = prepare(drawn_folder, tmp_path / "out", 32)
+    assert later.report.size == 32
+    assert (np.asarray(earlier.array) == pixels).all()
+
+
+def test_a_set_that_fails_leaves_the_one_before(drawn_folder, tmp_path):
+    prepare(drawn_folder, tmp_path / "out", 16)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="1 of 1 images in bad can't be read"):
+        prepare(tmp_path / "bad", tmp_path / "out", 16)
+    assert len(prepare(drawn_folder, tmp_path / "out", 16)) == 12
+    assert (tmp_path / "out" / "unreadable.txt").exists()
+
+
+def test_two_folders_of_the_same_name_are_prepared_apart(home):
+    sets = []
+    for i, parent in enumerate(("one", "two")):
+        (home / parent / "faces").mkdir(parents=True)
+        noise_image(i).save(home / parent / "faces" / "a.png")
+        sets.append(prepare(home / parent / "faces", size=16))
+    assert sets[0].folder != sets[1].folder
+    for i, parent in enumerate(("one", "two")):
+        again = prepare(home / parent / "faces", size=16)
+        assert (again.array[0] == np.asarray(noise_image(i))).all()
+        assert again.folder == sets[i].folder
+
+
+def test_two_zips_of_the_same_name_become_two_sets(home):
+    for i, parent in enumerate(("one", "two")):
+        (home / parent).mkdir()
+        write_zip(home / parent / "faces.zip", {"a.png": encoded(noise_image(i))})
+    for _ in range(2):
+        for i, parent in enumerate(("one", "two")):
+            faces = load_faces(home / parent / "faces.zip", 16)
+            assert (faces.array[0] == np.asarray(noise_image(i))).all()
+    assert len(list((home / "data").glob("faces*"))) == 2

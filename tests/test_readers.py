@@ -250,6 +250,7 @@ def test_the_gpu_guide_says_what_pick_would_print(line, where, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: line.startswith("Tesla"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: line.startswith("Apple"))
+    monkeypatch.setattr(device, "_try_convolution", lambda name: None)
     monkeypatch.setattr(device.platform, "processor", lambda: "arm")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert str(device.pick()) == line

@@ -11,8 +11,9 @@ import torch
 from conftest import flat
 from torch import nn
 
-from animegan_helpers import recipe_json, recipes
+from animegan_helpers import __version__, recipe_json, recipes
 from animegan_helpers.losses import BCE
+from animegan_helpers.recipes import Recipe
 from animegan_helpers.trainer import Trainer
 
 OURS = ["default", "default-gpu", "pretrained", "long", "bce"]
@@ -376,3 +377,24 @@ def test_a_recipe_of_version_0_1_is_refused_by_its_version(old):
 def test_recipes_are_read_without_torch():
     code = "import sys, animegan_helpers.recipes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+NEWER = {"version": "99.0", "name": "x", "about": "y"}
+
+
+@pytest.mark.parametrize("change", [{"color": 1}, {"loss": "wgan"}, {"width": {"G": 1}}])
+def test_a_recipe_of_a_newer_version_says_so(change):
+    with pytest.raises(
+        ValueError, match="made by version 99.0, and this is .*: update the package"
+    ):
+        recipe_json.from_json(NEWER | change)
+    for version in (__version__, "0.0.9", "of mine", None):
+        with pytest.raises(ValueError, match="this is not a recipe"):
+            recipe_json.from_json(NEWER | change | {"version": version})
+
+
+def test_a_recipe_of_a_newer_version_is_read_if_it_can_be():
+    assert recipe_json.from_json(NEWER) == Recipe("x", "y")
+    default = recipes.get("default")
+    assert recipe_json.with_version(default)["version"] == __version__
+    assert recipe_json.from_json(recipe_json.with_version(default)) == default

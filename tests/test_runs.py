@@ -4,7 +4,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import warnings
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -438,3 +442,126 @@ def test_a_folder_without_grids_is_named(tmp_path):
         sample_grids(tmp_path)
     with pytest.raises(FileNotFoundError, match=tmp_path.name):
         film(tmp_path, tmp_path / "film.gif")
+
+
+# ---- a run that was killed ----
+
+
+@pytest.fixture
+def killed(uncut, tmp_path):
+    """A run of ten steps that did not come to its end."""
+    _, folder = uncut(DEFAULT)
+    run = shutil.copytree(folder, tmp_path / "killed")
+    for name in ("G.pth", "D.pth"):
+        (run / name).unlink()
+    return run
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_generator_of_a_killed_run_is_its_newest_good_checkpoints(damaged, killed, uncut):
+    trainer, folder = uncut(DEFAULT)
+    step = 10
+    if damaged:
+        newest = checkpoints.saved(killed)[-1]
+        newest.write_bytes(newest.read_bytes()[:-100])
+        step = 8
+    with pytest.warns(UserWarning, match=f"killed has not finished: .* step {step} .--resume"):
+        G = load_generator(killed)
+    assert not G.training
+    if not damaged:
+        assert flat(G.state_dict()) == flat(load_generator(folder).state_dict())
+
+
+@pytest.mark.parametrize("left", ["no checkpoint", "damaged ones", "no recipe", "no folder"])
+def test_a_killed_run_with_nothing_to_use_says_what_is_missing(left, killed):
+    if left == "no checkpoint":
+        shutil.rmtree(killed / "checkpoints")
+        message = "killed has no checkpoint: nothing was saved in it yet"
+    elif left == "damaged ones":
+        for path in checkpoints.saved(killed):
+            path.write_bytes(b"PK")
+        message = "all checkpoints of .*killed are damaged"
+    elif left == "no recipe":
+        (killed / "recipe.json").unlink()
+        message = "killed is not a run's folder: it has no recipe.json"
+    else:
+        shutil.rmtree(killed)
+        message = "killed: there is no such folder"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(CheckpointError, match=message):
+            load_generator(killed)
+
+
+def test_a_finished_run_that_goes_on_and_is_killed_is_not_read_at_its_old_end(
+    uncut, faces, tmp_path
+):
+    _, folder = uncut(DEFAULT)
+    run = shutil.copytree(folder, tmp_path / "run")
+
+    def kill(trainer, log):
+        if trainer.steps_done == 17:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(DEFAULT, faces, run, steps=30, seed=3, resume=True, callback=kill)
+    with pytest.warns(UserWarning, match="checkpoint of step 16"):
+        load_generator(run)
+
+
+# ---- a folder that holds something else ----
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "faces.png", "G.pth", "notes.txt", "grids.zip"])
+def test_a_folder_with_files_of_others_does_not_become_a_run(name, faces, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text('{"mine": 1}')
+    with pytest.raises(FileExistsError, match=f"mine holds {name}, which is not of a run"):
+        train(BCE, faces, tmp_path / "mine", steps=1)
+    assert file_bytes(tmp_path) == {f"mine/{name}": b'{"mine": 1}'}
+    assert new_run(tmp_path, "mine") == tmp_path / "mine-2"
+
+
+# ---- two processes ----
+
+
+def test_a_run_that_another_process_trains_is_refused_and_goes_on_when_that_has_ended(
+    faces, tmp_path
+):
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", TRAIN_ON, str(faces.folder), str(run)]
+    folder = Path(__file__).parent
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    while process.stdout.readline() != "20\n":
+        assert process.poll() is None
+    for goes_on in (True, False):
+        with pytest.raises(OSError, match=f"process {process.pid} is training .*run: wait until"):
+            train(DEFAULT, faces, run, steps=1000, seed=3, resume=goes_on)
+    process.kill()
+    process.wait()
+    done = checkpoints.newest(run)["steps_done"]
+    trainer = train(DEFAULT, faces, run, steps=done + 3, seed=3, resume=True)
+    assert trainer.steps_done == done + 3
+    assert read_history(run)["step"].tolist() == list(range(1, done + 4))
+
+
+TRAIN_ON = """
+import sys
+from small_runs import DEFAULT
+from animegan_helpers.dataset import Faces
+from animegan_helpers.training import train
+
+tell = lambda trainer, log: print(trainer.steps_done, flush=True)
+train(DEFAULT, Faces(sys.argv[1]), sys.argv[2], minutes=5, seed=3, callback=tell)
+"""
+
+
+def test_a_history_that_two_processes_have_mixed_has_each_step_once_after_resuming(
+    uncut, faces, tmp_path
+):
+    _, folder = uncut(DEFAULT)
+    run = shutil.copytree(folder, tmp_path / "run")
+    lines = (run / "history.jsonl").read_text().splitlines(keepends=True)
+    (run / "history.jsonl").write_text("".join(lines[:6] + lines[3:] + lines[2:5]))
+    train(DEFAULT, faces, run, steps=12, seed=3, resume=True)
+    assert read_history(run)["step"].tolist() == list(range(1, 13))

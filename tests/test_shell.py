@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import flat
+from conftest import encoded, flat, noise_image
 from PIL import Image
 
 from animegan_helpers import (
@@ -481,3 +482,81 @@ def test_what_cannot_be_shared_is_refused_in_one_line(shell, home, words, messag
     (home / "mine" / "README.md").write_text("keep me")
     assert_refused(shell("share", *words.split()), message)
     assert [path.read_text() for path in home.rglob("*") if path.is_file()] == ["keep me"]
+
+
+# ---- what a command does not overwrite ----
+
+
+def foreign(path, content=b"mine"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_sampling_replaces_its_own_images_and_no_others(shell, run_folder, home):
+    for name in ("a.png", "b.jpg", "deep/c.webp"):
+        words = ("sample", "--run", run_folder, "--count", 4, "--out", name)
+        assert succeeded(shell(*words))
+        again = shell(*words)
+        assert again[0] == (0 if name == "a.png" else 2)
+    for name, content in (("text.png", b"mine"), ("drawn.png", encoded(noise_image()))):
+        path = foreign(home / name, content)
+        result = shell("sample", "--run", run_folder, "--count", 4, "--out", name)
+        assert_refused(result, f"{name} exists", "choose another name")
+        assert path.read_bytes() == content
+    assert_refused(shell("sample", "--run", run_folder, "--out", "a.txt"), "a.txt", ".png")
+
+
+@pytest.mark.parametrize("content", [b"mine", b"[1]", b'{"mine": 1}', b"7"])
+def test_measuring_does_not_replace_numbers_of_others(shell, measured, home, content):
+    path = foreign(home / "numbers.json", content)
+    result = shell(*measure(measured, "r"), "--out", "numbers.json")
+    assert_refused(result, "numbers.json exists, and was not written by")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("prepare", "set", "--size", 16, "--out", "own"),
+        ("draw", "--count", 2, "--out", "own"),
+        ("train", "--data", "set", "--steps", 1, "--run", "own", *SMALL),
+        ("share", "--out", "own"),
+    ],
+)
+@pytest.mark.parametrize("name", ["report.json", "recipe.json", "README.md", "labels.csv"])
+def test_a_folder_of_other_files_is_left_alone(shell, drawn_folder, home, words, name):
+    if words[0] == "share" and name != "README.md":
+        pytest.skip("share adds its files beside others, and replaces none")
+    shutil.copytree(drawn_folder, home / "set")
+    path = foreign(home / "own" / name)
+    assert_refused(shell(*words), "own")
+    assert path.read_bytes() == b"mine"
+    assert [entry.name for entry in (home / "own").iterdir()] == [name]
+
+
+# ---- a run that has not finished ----
+
+
+def test_a_killed_run_is_sampled_measured_and_shared_from_its_newest_checkpoint(
+    shell, measured, home
+):
+    run = shutil.copytree(measured / "r", home / "killed")
+    (run / "G.pth").unlink()
+    words = {
+        "sample": ("--count", 4),
+        "measure": measure(measured, "r")[3:],
+        "share": ("--out", "s"),
+    }
+    for command, more in words.items():
+        code, _, lines = shell(command, "--run", run, *more)
+        assert code == 0
+        warning = "warning: .*killed has not finished: using its checkpoint of step"
+        assert any(re.search(warning, line) for line in lines), lines
+
+
+def test_a_recipe_of_a_newer_version_is_named_by_its_version(shell, run_folder):
+    recipe = json.loads((run_folder / "recipe.json").read_text())
+    (run_folder / "recipe.json").write_text(json.dumps(recipe | {"version": "9.0", "colors": 5}))
+    for command in (("sample",), ("measure",), ("share", "--out", "s")):
+        assert_refused(shell(*command, "--run", run_folder), "made by version 9.0", "update")

@@ -1,11 +1,14 @@
 """sources: the name of a data source becomes what it is and where it is."""
 
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import encoded, files_in, noise_image, write_zip
 
-from animegan_helpers import sources
+from animegan_helpers import download, sources
 from animegan_helpers.sources import PUBLIC_SETS, Source, resolve
 
 
@@ -78,7 +81,8 @@ def test_the_environment_comes_before_the_choice_that_was_kept(folder, home, mon
 
 def test_a_folder_with_the_name_of_a_public_set_comes_first(home):
     (home / "anime-faces").mkdir()
-    assert resolve("anime-faces") == Source("folder", "anime-faces", Path("anime-faces"))
+    with pytest.warns(UserWarning, match="anime-faces is taken as"):
+        assert resolve("anime-faces") == Source("folder", "anime-faces", Path("anime-faces"))
 
 
 # ---- names that can't be used ----
@@ -120,3 +124,42 @@ def test_every_public_set_has_a_page_and_a_pin_for_each_place(name):
     assert public.page().startswith("https://")
     assert bool(public.kaggle) == bool(public.version)
     assert bool(public.hub) == bool(public.commit)
+
+
+# ---- names that mean two things, or nothing ----
+
+
+def test_a_folder_named_drawn_is_reported(home):
+    (home / "drawn").mkdir()
+    with pytest.warns(UserWarning, match="'drawn' stands for the synthetic faces; .*'./drawn'"):
+        assert resolve("drawn").kind == "drawn"
+    assert resolve("./drawn").kind == "folder"
+
+
+def test_a_file_or_folder_with_the_name_of_a_public_set_is_reported(home):
+    (home / "anime-faces").mkdir()
+    with pytest.warns(UserWarning, match="anime-faces is taken as .*, not as the public set"):
+        assert resolve("anime-faces").kind == "folder"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_name_that_means_one_thing_causes_no_warning(home):
+    (home / "data" / "drawn").mkdir(parents=True)
+    (home / "mine").mkdir()
+    for name in ("drawn", "mine", "anime-faces", "soumikrakshit/anime-faces"):
+        resolve(name)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_an_empty_name_stands_for_nothing(name, home):
+    with pytest.raises(ValueError, match="an empty name for the data"):
+        resolve(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on this system")
+@pytest.mark.parametrize("name", [b"\xff\xfe", "顔".encode("shift_jis"), "顔".encode()])
+def test_a_folder_of_any_name_can_be_chosen(name, drawn_folder, home):
+    folder = home / os.fsdecode(name)
+    shutil.copytree(drawn_folder, folder)
+    download.choose(folder)
+    assert resolve().path == folder.resolve()

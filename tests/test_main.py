@@ -1,0 +1,148 @@
+"""__main__: what holds for every command: consoles, errors, and what works without torch."""
+
+import io
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import encoded, noise_image
+
+from animegan_helpers import __main__, __version__
+
+
+def console(encoding):
+    """-> a text stream that fails, as a console does, for what its encoding lacks."""
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict", write_through=True)
+
+
+NAMES = {"Japanese": "顔", "emoji": "\N{SMILING FACE WITH SUNGLASSES}", "not text": "\udcff"}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_console_cannot_show_is_escaped(name, encoding, home, monkeypatch):
+    if sys.platform != "linux" and name == "not text":
+        pytest.skip("names are text on this system")
+    folder = home / NAMES[name]
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{NAMES[name]}{i}.png").write_bytes(encoded(noise_image(i)))
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, console(encoding))
+    assert __main__.main(["prepare", folder.name, "--size", "16", "--out", "out"]) == 0
+    assert __main__.main(["train", "--data", "nowhere" + NAMES[name], "--run", "r"]) == 2
+    sys.stdout.seek(0)
+    sys.stderr.seek(0)
+    assert "3  images found in" in sys.stdout.read()
+    assert "no such folder or zip" in sys.stderr.read()
+
+
+def test_a_command_works_without_a_console(monkeypatch):
+    """As in a program without windows, or with closed descriptors."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert __main__.main(["recipes"]) == 0
+    assert __main__.main(["sample", "--run", "nowhere"]) == 2
+
+
+def test_a_warning_is_one_line(home, capsys):
+    (home / "drawn").mkdir()
+    (home / "data" / "drawn").mkdir(parents=True)
+    (home / "data" / "drawn" / "labels.csv").write_text("file")
+    (home / "data" / "drawn" / "a.png").write_bytes(encoded(noise_image()))
+    assert __main__.main(["download", "drawn"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "animegan_helpers: warning: 'drawn' stands for the synthetic faces; the folder of that"
+        " name is './drawn'"
+    ]
+
+
+# ---- without torch ----
+
+
+@pytest.fixture
+def without_torch(tmp_path):
+    """-> a function that runs a command in a Python that has no torch."""
+    (tmp_path / "torch.py").write_text(
+        "raise ImportError(\"No module named 'torch'\", name='torch')"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+
+    def run(*words):
+        command = [sys.executable, "-m", "animegan_helpers", *words]
+        environment = os.environ | {"PYTHONPATH": path}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "words, printed",
+    [
+        (("--version",), __version__),
+        (("--help",), "draw synthetic anime faces"),
+        (("train", "--help"), "--recipe"),
+        (("download", "--help"), "animefacedataset"),
+    ],
+)
+def test_version_and_help_need_no_torch(words, printed, without_torch):
+    result = without_torch(*words)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert printed in result.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("recipes",), ("sample", "--run", "r"), ("draw", "--count", "1")]
+)
+def test_a_command_without_torch_names_it_in_one_line(words, without_torch):
+    result = without_torch(*words)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "animegan_helpers: torch can't be imported (No module named 'torch'):"
+        " pip install -r requirements.txt\n"
+    )
+
+
+def test_help_is_quick():
+    """Half a second on a quiet machine; importing torch alone takes two."""
+    command = [sys.executable, "-m", "animegan_helpers", "--help"]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1
+
+
+# ---- how threads wait ----
+
+
+PRINT_SETTING = "import os; from animegan_helpers.__main__ import main; main(['recipes']);"
+PRINT_SETTING += " print(os.environ.get('GOMP_SPINCOUNT'))"
+
+
+@pytest.mark.parametrize(
+    "variable, expected",
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "5"}, "5"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "None"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
+    ],
+)
+def test_a_command_lets_threads_sleep_early_unless_the_user_says_how_they_wait(variable, expected):
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: text for name, text in os.environ.items() if name not in names}
+    result = subprocess.run(
+        [sys.executable, "-c", PRINT_SETTING],
+        env=environment | variable,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split()[-1] == expected
