@@ -7,6 +7,8 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from typing import TextIO
 
 from . import arguments
 
@@ -18,7 +20,37 @@ SPIN_COUNT = 1000
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; -> its exit code. An error is one line on stderr, with exit code 2."""
-    _make_output_safe()
+    with redirect_stdout(SafeStream(sys.stdout)), redirect_stderr(SafeStream(sys.stderr)):
+        return _main(words)
+
+
+class SafeStream:
+    """A console that can't end a command: what it can't show is escaped, or lost if it is gone.
+
+    None stands for no console, as in a program without windows.
+    """
+
+    def __init__(self, stream: TextIO | None):
+        self._stream = stream or open(os.devnull, "w", encoding="utf-8")
+        if hasattr(self._stream, "reconfigure"):
+            self._stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text if it can be written."""
+        with suppress(OSError, ValueError):  # a broken pipe, a full disk; a closed stream
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def _main(words: Sequence[str] | None) -> int:
     args = arguments.parser().parse_args(words)
     _share_cores()
     try:
@@ -28,16 +60,6 @@ def main(words: Sequence[str] | None = None) -> int:
         _print_error(f"{name} can't be imported ({error}): pip install -r requirements.txt")
         return 2
     return _run(commands, args)
-
-
-def _make_output_safe() -> None:
-    """Make sure that no message can end a command: what a console can't show is escaped."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # closed, or a program without a console
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _share_cores() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path, PureWindowsPath
 
 from PIL import Image
 
+from .files import sha256
 from .image_files import formats, is_own_file, no_images, select_in_archive
-from .images import sha256
-from .storage import generated_name, read_manifest, store_images, twice
+from .storage import generated_name, read_manifest, store_images
 
 MAX_RATIO = 100  # unpacked size / archive size; only zips that unpack to more than this can harm:
 HARMLESS_BYTES = 2**30
@@ -52,11 +52,13 @@ def unpack(archive: Path, out: Path) -> Path:
             digest = sha256(file).hex()
         if read_manifest(out).get("zip") == digest:
             return out
-        entries = _wanted_entries(archive, opened)
+        entries, passed_over = _wanted_entries(archive, opened)
         size = sum(entry.file_size for entry in entries.values())  # no entry unpacks to more
         _check_ratio(archive, size)
         images = _read_entries(archive, opened, entries)
         origin = {"source": archive.name, "zip": digest}
+        if passed_over:
+            origin["passed_over"] = passed_over
         return store_images(images, len(entries), size, out, origin)
 
 
@@ -90,8 +92,13 @@ def _why_not_a_zip(path: Path) -> str:
         return "is not a zip: name a zip, or a folder of images"
 
 
-def _wanted_entries(archive: Path, opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """-> the entries to unpack, by the name that the file gets. Raises ValueError if none is."""
+def _wanted_entries(
+    archive: Path, opened: zipfile.ZipFile
+) -> tuple[dict[str, zipfile.ZipInfo], dict[str, int]]:
+    """-> the entries to unpack, by the name that the file gets; what is passed over, by reason.
+
+    Raises ValueError if there is no image.
+    """
     entries = {}
     repeated = []
     for entry in opened.infolist():
@@ -111,9 +118,12 @@ def _wanted_entries(archive: Path, opened: zipfile.ZipFile) -> dict[str, zipfile
     if not selection.names:
         raise ValueError(no_images(archive, selection))
     if set(repeated) & set(selection.names):
-        raise ValueError(twice(archive.name, repeated[0]))
+        raise ValueError(
+            f"{archive} holds {repeated[0]} twice: it is damaged, or not a set of images"
+        )
     wanted = {*selection.names, *(name for name in entries if is_own_file(name))}
-    return {name: entry for name, entry in entries.items() if name in wanted}
+    entries = {name: entry for name, entry in entries.items() if name in wanted}
+    return entries, selection.passed_over
 
 
 def _decoded_name(entry: zipfile.ZipInfo, number: int) -> str:

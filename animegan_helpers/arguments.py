@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__, sources
+from .files import expand
 
 EXAMPLE = """from nothing to an image of 64 faces, without a network connection:
   python -m animegan_helpers draw --count 4096 --seed 0 --out data/drawn
@@ -34,7 +35,7 @@ def natural(text: str) -> int:
 
 def path(text: str) -> Path:
     """A word of a command -> a path, with ~ as the user's folder."""
-    return Path(text).expanduser()
+    return expand(text)
 
 
 def minutes(text: str) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .files import expand
 from .image_files import find_images, in_words
 from .images import read_image, stack
 from .rng import rng
@@ -84,7 +85,7 @@ class Faces(Dataset):
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder).expanduser()
+        self.folder = expand(folder)
         try:
             report = (self.folder / "report.json").read_text(encoding="utf-8")
             names = (self.folder / "names.txt").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -112,7 +113,10 @@ def join(device: torch.device) -> Iterator[tuple[Distributed, torch.device]]:
         backend = "cpu:gloo,cuda:nccl"
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group(backend)
+    elif device.type != "cpu":
+        device = torch.device("cpu")  # gloo can't add up what lies on an Apple GPU
+    # the main process may download and prepare for long before the others hear from it
+    dist.init_process_group(backend, timeout=timedelta(days=1))
     try:
         yield Distributed(dist.get_rank(), dist.get_world_size()), device
     finally:

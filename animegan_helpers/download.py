@@ -9,12 +9,13 @@ from pathlib import Path
 
 from . import archives, drawn, sources, storage
 from .device import data_folder
+from .files import sha256
 from .image_files import IMAGE_SUFFIXES, find_images, holds_images
-from .images import sha256
 from .locks import lock
 from .sources import PUBLIC_SETS, PublicSet
 from .transfer import with_retries
 
+OWN_FOLDERS = ("drawn", "runs", "prepared", "shared")  # in data/, made by the pages
 MOUNTS = Path("/kaggle/input")  # where Kaggle shows the sets that were added to a notebook
 
 
@@ -41,10 +42,8 @@ def get(source: str | Path | None = None, out: str | Path | None = None) -> Path
     if origin.kind == "public":
         return fetch(origin.name, Path(out or origin.path))
     if origin.kind == "prepared" and not holds_images(origin.path):
-        raise ValueError(
-            f"{origin.path} holds a prepared array, not images: open it with load_faces, or name"
-            " the folder or zip of its images"
-        )
+        cure = "open it with load_faces, or name the folder or zip of its images"
+        raise ValueError(f"{origin.path} holds a prepared array, not images: {cure}")
     return origin.path
 
 
@@ -52,12 +51,15 @@ def _unpacked(archive: Path, out: str | Path | None) -> Path:
     """-> the folder of a zip's images: data/NAME, or data/NAME-DIGEST beside another zip's."""
     if out:
         return archives.unpack(archive, Path(out))
-    try:
-        return archives.unpack(archive, data_folder() / archive.stem)
-    except FileExistsError:
-        with open(archive, "rb") as file:
-            digest = sha256(file).hex()
-        return archives.unpack(archive, data_folder() / f"{archive.stem}-{digest[:8]}")
+    folder = data_folder() / archive.stem
+    if archive.stem not in OWN_FOLDERS and not folder.is_file():
+        try:
+            return archives.unpack(archive, folder)
+        except FileExistsError:
+            pass  # another zip of this name was unpacked there
+    with open(archive, "rb") as file:
+        digest = sha256(file).hex()
+    return archives.unpack(archive, folder.with_name(f"{archive.stem}-{digest[:8]}"))
 
 
 def choose(source: str | Path | None) -> Path:

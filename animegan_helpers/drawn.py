@@ -19,7 +19,7 @@ from PIL import Image, ImageChops, ImageDraw
 from tqdm import tqdm
 
 from .device import MAX_PROCESSES, cpu_count
-from .files import new_folder
+from .files import expand, new_folder
 
 # fmt: off
 # hue, lightness, saturation
@@ -170,7 +170,7 @@ def write(
     appears when it is complete, or not at all. Raises ValueError for a count below 1, and
     FileExistsError if the folder exists and is not empty.
     """
-    folder = Path(folder).expanduser()
+    folder = expand(folder)
     if count < 1:
         raise ValueError(f"count is {count}; a set has at least one face")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

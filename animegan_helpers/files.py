@@ -1,15 +1,31 @@
 """A new file or folder appears whole or not at all, also if two processes make it at once."""
 
 import glob
+import hashlib
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 DAY = 24 * 3600  # seconds
+
+
+def expand(path: str | Path) -> Path:
+    """-> a path, with ~ as the user's folder. A name such as ~backup stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def sha256(file: BinaryIO) -> bytes:
+    """-> the SHA-256 of a file's bytes, from its start."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(2**20):
+        digest.update(chunk)
+    return digest.digest()
 
 
 @contextmanager
@@ -29,12 +45,18 @@ def new_folder(out: Path, is_done: Callable[[Path], bool], replace: bool = False
         hidden.chmod(0o755)  # mkdtemp's folders are closed to everyone but their owner
         yield hidden
         if not is_done(out):
+            old = hidden.with_name(hidden.name + "-old")
             if replace and out.exists():
-                out.rename(hidden.with_name(hidden.name + "-old"))
-            _rename(hidden, out, is_done)
+                out.rename(old)
+            try:
+                _rename(hidden, out, is_done)
+            except OSError:
+                if old.exists() and not out.exists():
+                    old.rename(out)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-        shutil.rmtree(hidden.with_name(hidden.name + "-old"), ignore_errors=True)
 
 
 def _rename(hidden: Path, out: Path, is_done: Callable[[Path], bool]) -> None:
@@ -55,5 +77,6 @@ def _rename(hidden: Path, out: Path, is_done: Callable[[Path], bool]) -> None:
 def _remove_leftovers(parent: Path, prefix: str) -> None:
     """Delete what processes have left behind that were killed a day ago or earlier."""
     for path in parent.glob(f"{glob.escape(prefix)}*"):
-        if time.time() - path.stat().st_mtime > DAY:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process may delete it, too
+            if time.time() - path.stat().st_mtime > DAY:
+                shutil.rmtree(path, ignore_errors=True)

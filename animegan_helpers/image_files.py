@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from .files import expand
+
 IMAGE_SUFFIXES = (
     ".jpg",
     ".jpeg",
@@ -70,7 +72,7 @@ def find_images(folder: str | Path) -> list[Path]:
     A broken link that is named like an image is among them, so that it is reported later.
     Raises FileNotFoundError if there are no images.
     """
-    folder = Path(folder).expanduser()
+    folder = expand(folder)
     return [folder / name for name in select_in_folder(folder).names]
 
 
@@ -116,7 +118,7 @@ def is_own_file(name: str) -> bool:
 
 def is_broken_link(path: Path) -> bool:
     """-> whether the path is a link to a file that does not exist."""
-    return path.is_symlink() and not path.exists()
+    return os.path.islink(path) and not os.path.exists(path)
 
 
 @functools.cache
@@ -174,7 +176,7 @@ def _classify_folder(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _reason_in_folder(path: Path) -> str:
-    if path.is_file():
+    if os.path.isfile(path):
         return _reason_for_content(path.name, lambda name: open(path, "rb"))
     if is_broken_link(path) and path.suffix.lower() in IMAGE_SUFFIXES:
         return ""

@@ -1,6 +1,5 @@
 """Images on disk become (N, 3, 64, 64) tensors in [-1, 1], and back. Built on page 02."""
 
-import hashlib
 import re
 import threading
 import warnings
@@ -8,17 +7,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from .files import expand, sha256
 from .image_files import formats, is_broken_link
 from .image_metadata import without_metadata
 
 MAX_PIXELS = 64_000_000  # of an image; Pillow needs 4 bytes for each
-MAX_PIXELS_OF = {"WEBP": 16_000_000, "AVIF": 16_000_000}  # whose decoders need three times as much
+MAX_PIXELS_OF = {"WEBP": 16_000_000, "AVIF": 16_000_000, "JPEG2000": 16_000_000}  # they need more
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 LARGE = 4_000_000  # pixels; of the images above it, one at a time is in memory
 _one_large_image = threading.Lock()
 UPRIGHT = {  # the orientation in an image's metadata -> what makes it upright
@@ -33,6 +33,10 @@ UPRIGHT = {  # the orientation in an image's metadata -> what makes it upright
 
 
 # ---- files ----
+
+
+class TooLarge(ValueError):
+    """An image has more pixels than are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +54,15 @@ class Inspection:
 def inspect_image(path: Path, size: int = 64) -> Inspection:
     """A file -> its digest, mode, width, height and pixels; or the reason why it can't be read.
 
-    Metadata that Pillow can't read are ignored. Needs less than 500 MB of memory for any image.
+    Metadata that Pillow can't read are ignored. One large image at a time is in memory.
     """
     try:
         with open(path, "rb") as file:
             digest = sha256(file)
             try:
                 return _inspect(file, digest, size)
+            except (TooLarge, *BOMBS):
+                raise
             except Exception:
                 copy = without_metadata(file)
                 if copy is None:
@@ -65,15 +71,6 @@ def inspect_image(path: Path, size: int = 64) -> Inspection:
                     return _inspect(copy, digest, size)
     except Exception as error:  # Pillow raises many types: in every case the file is unusable
         return Inspection(error=_reason(path, error))
-
-
-def sha256(file: BinaryIO) -> bytes:
-    """-> the SHA-256 of a file's bytes, from its start."""
-    file.seek(0)
-    digest = hashlib.sha256()
-    while chunk := file.read(2**20):
-        digest.update(chunk)
-    return digest.digest()
 
 
 def _inspect(file, digest, size) -> Inspection:
@@ -96,7 +93,7 @@ def _inspect(file, digest, size) -> Inspection:
 def _check_pixels(image) -> None:
     limit = MAX_PIXELS_OF.get(image.format, MAX_PIXELS)
     if image.width * image.height > limit:
-        raise ValueError(
+        raise TooLarge(
             f"it has {image.width:,} x {image.height:,} pixels, and a {image.format} of more than"
             f" {limit // 10**6} million pixels is not read: make it smaller"
         )
@@ -120,8 +117,10 @@ def _reason(path: Path, error: Exception) -> str:
     if is_broken_link(path):
         return "a link to a file that does not exist"
     if isinstance(error, UnidentifiedImageError):
+        if path.suffix.lower() == ".avif" and "AVIF" not in formats():
+            return "this Pillow reads no AVIF: update it"
         return "it is not an image"
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+    if isinstance(error, BOMBS):
         count = int(re.search(r"\d+", str(error))[0])
         return f"it has {count:,} pixels, more than {MAX_PIXELS // 10**6} million: make it smaller"
     text = str(error) or type(error).__name__
@@ -133,7 +132,7 @@ def read_image(path: str | Path, size: int = 64) -> np.ndarray:
 
     Raises OSError, with the reason, if the file can't be read to its last byte.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     with decompression_bombs_raise():
         inspection = inspect_image(path, size)
     if inspection.error:
@@ -143,10 +142,7 @@ def read_image(path: str | Path, size: int = 64) -> np.ndarray:
 
 @contextmanager
 def decompression_bombs_raise() -> Iterator[None]:
-    """Inside it, a file that claims too many pixels raises an error before it is decoded.
-
-    Without it, Pillow may only warn.
-    """
+    """Inside it, what claims too many pixels raises an error where Pillow would only warn."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield

@@ -6,7 +6,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -62,7 +62,10 @@ def _open(real: str) -> int:
         folder.chmod(0o1777)  # other people's processes may lock the same run
     file = folder / f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:32]}.lock"
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    return os.open(file, flags, 0o666)
+    descriptor = os.open(file, flags, 0o666)
+    with suppress(OSError):  # it belongs to another user, and is open to all already
+        os.chmod(file, 0o666)
+    return descriptor
 
 
 def _acquire(descriptor: int, path: str | Path, use: str, wait: bool) -> None:

@@ -17,15 +17,16 @@ from tqdm import tqdm
 from . import download, sources
 from .dataset import Faces, Report
 from .device import cpu_count, data_folder
-from .files import new_folder
+from .files import expand, new_folder
 from .findings import duplicate_folders, unusual
 from .image_files import is_broken_link, select_in_folder
 from .images import Inspection, decompression_bombs_raise, inspect_image
+from .locks import lock
+from .storage import read_manifest
 
 CHUNK = 512  # images in memory at a time
 MAX_UNREADABLE = 0.01  # as a share of the images
-ARRAY = {"faces.npy", "names.txt"}  # the files of a prepared set
-FILES = ARRAY | {"report.json", "unreadable.txt"}
+FILES = {"faces.npy", "names.txt", "report.json", "unreadable.txt"}  # of a prepared set
 
 
 def prepare(folder: str | Path, out: str | Path | None = None, size: int = 64) -> Faces:
@@ -36,9 +37,9 @@ def prepare(folder: str | Path, out: str | Path | None = None, size: int = 64) -
     Raises ValueError if more than 1% can't be read; unreadable.txt in `out` lists the files.
     Raises FileExistsError if `out` holds files that are not those of a prepared set.
     """
-    folder = Path(folder).expanduser()
+    folder = expand(folder)
     if out:
-        out = Path(out).expanduser()
+        out = expand(out)
         _refuse_foreign_files(out)
     else:
         out = _cache_folder(folder, size)
@@ -46,17 +47,19 @@ def prepare(folder: str | Path, out: str | Path | None = None, size: int = 64) -
     paths = [folder / name for name in selection.names]
     names = [_on_one_line(name) for name in selection.names]
     report = Report(folder.name, _fingerprint(paths, names, size), size)
-    report.passed_over = selection.passed_over
+    before = read_manifest(folder).get("passed_over", {})  # when its archive was unpacked
+    report.passed_over = dict(Counter(before) + Counter(selection.passed_over))
 
     def is_done(other: Path) -> bool:
         with suppress(ValueError):  # not prepared yet, or damaged since
             return Faces(other).report.fingerprint == report.fingerprint
         return False
 
-    if not is_done(out):
-        with new_folder(out, is_done, replace=True) as hidden:
-            _prepare(paths, names, report, hidden, out)
-    return Faces(out)
+    with lock(out, "preparing", wait=True):  # a second process finds what the first one made
+        if not is_done(out):
+            with new_folder(out, is_done, replace=True) as hidden:
+                _prepare(paths, names, report, hidden, out)
+        return Faces(out)
 
 
 def _prepare(paths: list[Path], names: list[str], report: Report, hidden: Path, out: Path) -> None:
@@ -76,7 +79,7 @@ def _cache_folder(folder: Path, size: int) -> Path:
     """-> where a folder is prepared to, unlike that of another folder of the same name."""
     real = folder.resolve()
     name = f"{real.name[:40]}_{size}"
-    if real.parent != data_folder().resolve():
+    if real.parent != data_folder().resolve() or len(real.name) > 40:
         name += f"_{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
     return data_folder() / "prepared" / name
 
@@ -88,9 +91,7 @@ def _refuse_foreign_files(out: Path) -> None:
     if not out.is_dir():
         raise FileExistsError(f"{out} is a file: choose a folder to prepare into")
     found = {path.name for path in out.iterdir()}
-    foreign = found - FILES
-    if not ARRAY <= found:
-        foreign |= found - {"unreadable.txt"}
+    foreign = found - (FILES if _holds_a_set(out) else {"unreadable.txt"})
     if foreign:
         raise FileExistsError(
             f"{out} holds {min(foreign)}, which is not of a prepared set: choose another folder"
@@ -130,6 +131,18 @@ def _fingerprint(paths: list[Path], names: list[str], size: int) -> str:
     lines.append(str(size))
     lines.extend(Report.__annotations__)  # what a version with other fields prepared is redone
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _holds_a_set(out: Path) -> bool:
+    """-> whether a folder holds a prepared set, of which one file may be damaged."""
+    try:
+        report = (out / "report.json").read_text(encoding="utf-8", errors="replace")
+        names = (out / "names.txt").read_text(encoding="utf-8", errors="replace")
+        if '"fingerprint"' in report:
+            return (out / "faces.npy").exists()
+        return len(np.load(out / "faces.npy", mmap_mode="r")) == len(names.split("\n"))
+    except Exception:  # NumPy raises many types for what is no array
+        return False
 
 
 # ---- pixels ----

@@ -11,7 +11,7 @@ import torch
 from . import checkpoints, plotting, recipe_json
 from .checkpoints import CheckpointError
 from .history import Log, json_lines, parse_rows
-from .runs import NETWORKS
+from .runs import MEASURES, NETWORKS
 from .trainer import Trainer
 
 PART_NAMES = {"opt_g": "G's optimizer", "opt_d": "D's optimizer"}  # parts of a state, in words
@@ -30,11 +30,12 @@ class Run:
     def open(self, trainer: Trainer) -> Log:
         """Write recipe.json and the history up to now; -> the log. Rows of lost steps are cut.
 
-        Networks from before the run was resumed are removed: its checkpoint holds them, too.
+        Networks from before the run was resumed, and their measures, are removed: its checkpoint
+        holds the networks, too.
         """
         rows = []
         if self.writes:
-            for name in NETWORKS:
+            for name in (*NETWORKS, MEASURES):
                 (self.path / name).unlink(missing_ok=True)
             rows = self._rows_until(trainer.steps_done)
             recipe = json.dumps(recipe_json.with_version(trainer.recipe), indent=1)

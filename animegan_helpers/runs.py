@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ from PIL import Image
 
 from . import checkpoints, plotting, recipe_json, recipes
 from .checkpoints import CheckpointError
+from .files import expand
 from .generator import Generator, make_generator, sample
 from .history import read_history
 from .trainer import Trainer
 
 NETWORKS = ("G.pth", "D.pth")  # of a run that has finished
+MEASURES = "measures.json"  # of these networks, by the command `measure`
 
 
 def refuse_existing(run: str | Path) -> None:
@@ -22,19 +25,16 @@ def refuse_existing(run: str | Path) -> None:
 
     What a run has left that was killed before its first checkpoint may be overwritten.
     """
-    run = Path(run)
+    run = expand(run)
     if checkpoints.saved(run):
         cure = "go on with it (--resume, resume=True) or choose another name"
         raise FileExistsError(f"{run} holds a run already: {cure}")
     if not run.exists():
         return
-    begun = {"recipe.json", "history.jsonl", "grids", "checkpoints"}
-    foreign = {path.name for path in run.iterdir() if not path.name.startswith(".")} - begun
-    if (run / "recipe.json").exists():
-        try:
-            read_recipe(run)
-        except CheckpointError:
-            foreign.add("recipe.json")
+    foreign = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    with suppress(CheckpointError):  # it has no recipe, which is written first
+        read_recipe(run)
+        foreign -= {"recipe.json", "history.jsonl", "grids", "checkpoints"}
     if foreign:
         raise FileExistsError(
             f"{run} holds {min(foreign)}, which is not of a run: choose a new folder for the run"
@@ -43,18 +43,18 @@ def refuse_existing(run: str | Path) -> None:
 
 def new_run(folder: str | Path, name: str) -> Path:
     """-> `folder/name`, or `folder/name-2` and so on where that holds something already."""
-    run = Path(folder) / name
+    run = expand(folder) / name
     number = 2
     while run.exists() and any(run.iterdir()):
-        run = Path(folder) / f"{name}-{number}"
+        run = expand(folder) / f"{name}-{number}"
         number += 1
     return run
 
 
 def read_recipe(run: str | Path) -> recipes.Recipe:
     """A run's folder -> its recipe. Raises CheckpointError, with the reason, if it has none."""
-    file = Path(run) / "recipe.json"
-    if not Path(run).is_dir():
+    file = expand(run) / "recipe.json"
+    if not expand(run).is_dir():
         raise CheckpointError(f"{run}: there is no such folder")
     if not file.exists():
         raise CheckpointError(f"{run} is not a run's folder: it has no recipe.json")
@@ -70,10 +70,11 @@ def load_generator(run: str | Path) -> Generator:
     Of a run that has not finished it is the newest checkpoint's, which a warning says.
     Raises CheckpointError if it is not a run's folder, or nothing was trained in it yet.
     """
+    run = expand(run)
     recipe = read_recipe(run)
-    if not (Path(run) / "G.pth").exists():
+    if not (run / "G.pth").exists():
         return _newest_trainer(run).ema_generator()
-    weights = checkpoints.load(Path(run) / "G.pth")
+    weights = checkpoints.load(run / "G.pth")
     with torch.random.fork_rng(devices=[]):  # weights are initialized, then replaced
         G = make_generator(recipe)
     try:
@@ -113,6 +114,7 @@ def start_from(trainer: Trainer, run: str | Path) -> None:
 
     Raises CheckpointError if it is not a finished run, or has networks of another kind.
     """
+    run = expand(run)
     recipe = read_recipe(run)
     weights = _network_weights(run)
     for network, name in ((trainer.G, "G.pth"), (trainer.D, "D.pth")):
@@ -137,7 +139,7 @@ def _network_weights(run: str | Path) -> dict[str, dict]:
 
 
 def _grid_files(run) -> list[Path]:
-    paths = sorted((Path(run) / "grids").glob("step_*.png"))
+    paths = sorted((expand(run) / "grids").glob("step_*.png"))
     if not paths:
         raise FileNotFoundError(f"{run} has no grids: it is not a run's folder, or has not begun")
     return paths
@@ -176,7 +178,7 @@ def write_images(run: str | Path) -> list[Path]:
     losses.png and scores.png (one point a step), samples_1.png and samples_2.png (64 faces each),
     film.gif (64 fixed latent vectors, one frame a sample grid).
     """
-    run = Path(run)
+    run = expand(run)
     G = load_generator(run)
     history = read_history(run)
     paths = []

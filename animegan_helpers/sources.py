@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .device import data_folder
+from .files import expand
+from .image_files import holds_images
 
 WITHDRAWN = "Mckinsey666/Anime-Face-Dataset"
-PREPARED_FILES = ("faces.npy", "report.json")  # one of them marks a folder as a prepared set
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def resolve(source: str | Path | None = None) -> Source:
     name = _default() if source is None else str(source)
     if not name.strip():
         raise ValueError("an empty name for the data: name a folder, a zip, a set, or 'drawn'")
-    path = Path(name).expanduser()
+    path = expand(name)
     if name == "drawn":
         drawn = data_folder() / "drawn"
         if path.exists() and path.resolve() != drawn.resolve():
@@ -71,7 +72,7 @@ def resolve(source: str | Path | None = None) -> Source:
     if public and path.exists():
         _warn(f"{name} is taken as {path.resolve()}, not as the public set of that name")
     if path.is_dir():
-        if any((path / file).exists() for file in PREPARED_FILES):
+        if _is_prepared(path):
             return Source("prepared", name, path)
         return Source("folder", name, path)
     if path.is_file():
@@ -88,6 +89,13 @@ def resolve(source: str | Path | None = None) -> Source:
         f"{name}: no such folder or zip. Name one that exists, or a public set"
         f" ({', '.join(PUBLIC_SETS)}), or 'drawn' for synthetic faces"
     )
+
+
+def _is_prepared(folder: Path) -> bool:
+    """-> whether a folder is a prepared set, perhaps a damaged one."""
+    if (folder / "faces.npy").exists():
+        return True
+    return (folder / "report.json").exists() and not holds_images(folder)
 
 
 def _public_name(name: str) -> str | None:

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import json
+import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterable
@@ -17,7 +19,16 @@ from .image_files import IMAGE_SUFFIXES
 # What claims more than this is not a set of faces.
 MAX_IMAGES = 1_000_000
 MAX_BYTES = 20 * 2**30
-BAD_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOENT)  # for the system
+# The system refuses a name: it is too long, not allowed, or taken (by a folder, or by a name that
+# differs in case only).
+BAD_NAME = (
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+)
 
 
 def store_images(
@@ -26,8 +37,8 @@ def store_images(
     """Names and contents (in chunks) -> files in the folder `out`, with manifest.json.
 
     `count` files of `size` bytes in all are expected; `origin` begins the manifest. `out` appears
-    when it is complete. Raises ValueError for no images, too many or a name twice, and
-    FileExistsError if `out` is not empty.
+    when it is complete. Raises ValueError for no images or too many, and FileExistsError if `out`
+    is not empty.
     """
     source = origin["source"]
     _check_limits(source, count, size)
@@ -92,7 +103,7 @@ def _write_files(images: Iterable[tuple[str, Iterable[bytes]]], folder: Path, so
     count = 0
     size = 0
     for name, chunks in images:
-        with _create(folder, name, count, source) as file:
+        with _create(folder, name, count) as file:
             for chunk in chunks:
                 file.write(chunk)
                 digest.update(chunk)
@@ -107,22 +118,17 @@ def _write_files(images: Iterable[tuple[str, Iterable[bytes]]], folder: Path, so
     return {"sha256": digest.hexdigest(), "count": count, "bytes": size}
 
 
-def _create(folder: Path, name: str, number: int, source: str) -> BinaryIO:
+def _create(folder: Path, name: str, number: int) -> BinaryIO:
     """-> a new file of this name, or of a generated one where the system refuses the name."""
     path = folder / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "xb")
-    except (FileExistsError, NotADirectoryError):
-        raise ValueError(twice(source, name)) from None
-    except OSError as error:
-        if error.errno not in BAD_NAME:
-            raise
+    is_bad = os.name == "nt" and re.search(r'[<>:"|?*]', name)  # a colon makes a hidden stream
+    if not is_bad:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return open(path, "xb")
+        except OSError as error:
+            if error.errno not in BAD_NAME:
+                raise
     path = folder / generated_name(name, number)
     path.parent.mkdir(exist_ok=True)
     return open(path, "xb")
-
-
-def twice(source: str, name: str) -> str:
-    """-> the message for a source that holds a name twice."""
-    return f"{source} holds {name} twice: it is damaged, or not a set of images"

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from . import runs
 from .dataset import batches, split
 from .distributed import Distributed
+from .files import expand
 from .locks import lock
 from .recipes import Recipe
 from .run_writer import Run
@@ -90,7 +91,7 @@ def train(
     has grown and once at the end. Raises FileExistsError for an existing run without `resume`,
     CheckpointError for a bad one, and Locked for one that another process trains.
     """
-    run = Path(run).expanduser()
+    run = expand(run)
     if recipe.held_out:
         faces = Subset(faces, split(len(faces), recipe.held_out)[0])
     trainer = Trainer(recipe, seed, device, speed=speed, distributed=distributed)

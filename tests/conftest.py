@@ -31,6 +31,28 @@ def pytest_addoption(parser):
     )
 
 
+# Tests that start many processes, train for long, or open a browser. `-m "not slow"` leaves them
+# and the pages out.
+SLOW_MODULES = (
+    "test_alarms",
+    "test_anywhere",
+    "test_benchmarks",
+    "test_browser",
+    "test_distributed",
+    "test_files",
+    "test_main",
+    "test_pages_run",
+    "test_promises",
+    "test_web_page",
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.suffix == ".ipynb" or item.path.stem in SLOW_MODULES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def often(request):
     """-> a function that chooses how often a fault is injected.

@@ -12,7 +12,8 @@ import pytest
 from conftest import encoded, files_in, noise_image, write_zip
 from PIL import Image
 
-from animegan_helpers import archives, storage
+from animegan_helpers import archives, download, storage
+from animegan_helpers.prepare import load_faces
 
 NAMES = [f"images/{i}.png" for i in range(40)]
 
@@ -110,7 +111,7 @@ def test_a_zip_without_images_is_named(home, out):
     assert files_in(home) == ["set.zip"]
 
 
-@pytest.mark.parametrize("names", [["a.png", "a.png"], ["a.png", "a.png/b.png"]])
+@pytest.mark.parametrize("names", [["a.png", "a.png"], ["a.png", "b.png", "a.png"]])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_zip_that_holds_a_name_twice_is_refused(names, home, out):
     with zipfile.ZipFile(home / "set.zip", "w") as archive:
@@ -351,3 +352,23 @@ def test_flat_images_are_no_bomb_however_well_they_compress(kind, home, out):
     assert (home / "set.zip").stat().st_size * 100 < 20 * len(flat)
     archives.unpack(home / "set.zip", out)
     assert len(files_in(out)) == 21
+
+
+def test_what_is_passed_over_in_a_zip_is_counted_when_it_is_prepared(home):
+    entries = {"a.png": png(), "b.heic": b"x", "c.heic": b"x", "__MACOSX/._a.png": b"x"}
+    faces = load_faces(write_zip(home / "set.zip", entries), 16)
+    assert faces.report.passed_over == {".heic": 2, "hidden": 1}
+
+
+@pytest.mark.parametrize("name", ["drawn", "runs", "prepared"])
+def test_a_zip_named_like_a_folder_of_the_pages_gets_another_folder(name, home):
+    folder = download.get(write_zip(home / f"{name}.zip", {"a.png": png()}))
+    assert folder.parent == home / "data"
+    assert folder.name.startswith(f"{name}-")
+
+
+@pytest.mark.parametrize("names", [("A.png", "a.png"), ("a.png", "a.png/b.png")])
+def test_images_whose_names_can_not_stand_beside_each_other_are_both_kept(names, home, out):
+    archive = write_zip(home / "set.zip", {names[0]: png(1), names[1]: png(2)})
+    archives.unpack(archive, out)
+    assert sorted(path.read_bytes() for path in out.rglob("*.png")) == sorted([png(1), png(2)])

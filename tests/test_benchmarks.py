@@ -91,6 +91,21 @@ def test_the_benchmark_names_machine_and_date_and_prints_a_table(benchmark):
     assert f"| {row['width']}, {row['batch']} |" in printed
 
 
+def test_the_busy_machine_is_measured_for_every_setting_and_load(home):
+    printed = run_small("busy.py", home)
+    record = read_json(home / "out/busy.json")
+    assert {"machine", "torch", "date"} <= record.keys()
+    assert record["steps per second"].keys() <= record_named("busy")["steps per second"].keys()
+    for loads in record["steps per second"].values():
+        assert list(loads) == ["quiet", "one busy process", "two trainings"]
+        assert all(rate > 0 for rates in loads.values() for rate in rates)
+    assert "| GOMP_SPINCOUNT=1000 |" in printed
+
+
+def record_named(name):
+    return read_json(plotting.RECORDED / f"{name}.json")
+
+
 def test_the_operations_of_a_step_are_counted_correctly():
     from loops import flops
 

@@ -146,3 +146,35 @@ def test_a_command_lets_threads_sleep_early_unless_the_user_says_how_they_wait(v
         check=True,
     )
     assert result.stdout.split()[-1] == expected
+
+
+# ---- a console that is gone ----
+
+
+class Gone(io.StringIO):
+    """A pipe whose reader has ended, or a log on a full disk."""
+
+    def write(self, text):
+        raise BrokenPipeError("Broken pipe")
+
+    def flush(self):
+        raise OSError("No space left on device")
+
+
+@pytest.mark.parametrize("names", [("stdout",), ("stderr",), ("stdout", "stderr")])
+def test_a_console_that_is_gone_does_not_end_a_training(names, faces, home, monkeypatch):
+    for name in names:
+        monkeypatch.setattr(sys, name, Gone(""))
+    sizes = ["--width", "4", "--z-dim", "8", "--batch", "4", "--size", "16"]
+    words = ["train", "--data", str(faces.folder), "--run", "r", "--steps", "3", *sizes]
+    assert __main__.main(words) == 0
+    assert (home / "r" / "G.pth").exists()
+    assert (home / "r" / "film.gif").exists()
+
+
+def test_a_folder_whose_name_begins_like_a_home_is_found(home, capsys):
+    folder = home / "~nobody-of-this-name"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(encoded(noise_image()))
+    assert __main__.main(["prepare", folder.name, "--size", "16", "--out", "out"]) == 0
+    assert "1  images found" in capsys.readouterr().out

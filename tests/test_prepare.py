@@ -124,11 +124,15 @@ def test_more_than_1_percent_unreadable_stops_and_names_one(drawn_folder, tmp_pa
     assert not listed.exists()
 
 
-def test_a_set_that_was_not_finished_is_prepared_again(drawn_folder, tmp_path):
-    prepare(drawn_folder, tmp_path, 16)
-    (tmp_path / "report.json").unlink()  # it is written last
-    (tmp_path / "faces.npy").write_bytes(b"cut")
-    assert len(prepare(drawn_folder, tmp_path, 16)) == 12
+@pytest.mark.parametrize("name", ["report.json", "faces.npy", "names.txt"])
+def test_a_set_that_is_not_whole_is_prepared_again_in_its_own_place_only(drawn_folder, home, name):
+    folder = prepare(drawn_folder, size=16).folder
+    (folder / name).unlink()
+    assert len(prepare(drawn_folder, size=16)) == 12
+    (folder / name).unlink()
+    folder.rename(home / "own")
+    with pytest.raises(FileExistsError, match="own holds .* which is not of a prepared set"):
+        prepare(drawn_folder, home / "own", 16)
 
 
 def test_a_set_of_an_older_version_is_prepared_again(drawn_folder, tmp_path):
@@ -323,6 +327,7 @@ def write_large_set(folder, count):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+@pytest.mark.slow
 def test_a_large_set_is_never_in_memory_as_a_whole(tmp_path):
     folder = tmp_path / "in"
     out = tmp_path / "out"

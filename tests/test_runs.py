@@ -512,7 +512,9 @@ def test_a_finished_run_that_goes_on_and_is_killed_is_not_read_at_its_old_end(
 # ---- a folder that holds something else ----
 
 
-@pytest.mark.parametrize("name", ["recipe.json", "faces.png", "G.pth", "notes.txt", "grids.zip"])
+@pytest.mark.parametrize(
+    "name", ["recipe.json", "history.jsonl", "grids", "faces.png", "G.pth", "notes.txt"]
+)
 def test_a_folder_with_files_of_others_does_not_become_a_run(name, faces, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_text('{"mine": 1}')
@@ -565,3 +567,25 @@ def test_a_history_that_two_processes_have_mixed_has_each_step_once_after_resumi
     (run / "history.jsonl").write_text("".join(lines[:6] + lines[3:] + lines[2:5]))
     train(DEFAULT, faces, run, steps=12, seed=3, resume=True)
     assert read_history(run)["step"].tolist() == list(range(1, 13))
+
+
+def test_measures_of_the_networks_before_a_run_went_on_are_not_kept(uncut, faces, tmp_path):
+    _, folder = uncut(DEFAULT)
+    run = shutil.copytree(folder, tmp_path / "run")
+    (run / "measures.json").write_text("{}")
+    train(DEFAULT, faces, run, steps=12, seed=3, resume=True)
+    assert not (run / "measures.json").exists()
+
+
+def test_a_run_is_named_with_a_tilde_everywhere(uncut, faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    _, folder = uncut(DEFAULT)
+    shutil.copytree(folder, tmp_path / "first")
+    assert read_recipe("~/first") == DEFAULT
+    assert flat(load_generator("~/first").state_dict()) == flat(load_generator(folder).state_dict())
+    assert new_run("~", "first") == tmp_path / "first-2"
+    train(DEFAULT, faces, "~/second", steps=1, from_run="~/first")
+    assert len(sample_grids("~/second")[0]) > 0
+    with pytest.raises(FileExistsError):
+        refuse_existing("~/second")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import encoded, files_in, noise_image, write_zip
 
-from animegan_helpers import download, sources
+from animegan_helpers import download
 from animegan_helpers.sources import PUBLIC_SETS, Source, resolve
 
 
@@ -43,10 +43,16 @@ def test_a_public_set_is_named_as_here_or_as_on_kaggle(home, name):
     assert resolve(name) == Source("public", "anime-faces", home / "data" / "anime-faces")
 
 
-@pytest.mark.parametrize("name", sources.PREPARED_FILES)
+@pytest.mark.parametrize("name", ["faces.npy", "report.json"])
 def test_one_file_of_a_prepared_set_is_enough_to_recognize_it(folder, name):
+    (folder / "a.png").unlink()
     (folder / name).write_bytes(b"")
     assert resolve(folder) == Source("prepared", str(folder), folder)
+
+
+def test_a_folder_of_images_with_a_report_of_its_own_is_a_folder_of_images(folder):
+    (folder / "report.json").write_bytes(b"{}")
+    assert resolve(folder) == Source("folder", str(folder), folder)
 
 
 def test_a_tilde_stands_for_the_home_folder(folder, home, monkeypatch):
@@ -66,7 +72,7 @@ def test_the_environment_names_the_default(folder, home, monkeypatch):
     assert resolve("drawn").kind == "drawn", "a name given by hand comes first"
     monkeypatch.setenv("ANIMEGAN_DATA", "anime-faces")
     assert resolve().kind == "public"
-    (folder / "report.json").write_bytes(b"")
+    (folder / "faces.npy").write_bytes(b"")
     monkeypatch.setenv("ANIMEGAN_DATA", "mine")
     assert resolve() == Source("prepared", "mine", Path("mine"))
 
