@@ -113,6 +113,12 @@ def no_set_named(monkeypatch):
     monkeypatch.delenv("ANIMEGAN_DATA", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def patient_processes(monkeypatch):
+    """Threads of processes that a test starts sleep while they wait: they share the machine."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty current folder, so that `data/` is made there and not in the project."""

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import kagglesdk.kaggle_env as kaggle_env
@@ -293,7 +294,7 @@ def tools(replica, home, monkeypatch):
     monkeypatch.setattr(hub, "ENDPOINT", server)
     monkeypatch.setattr(hub, "HUGGINGFACE_CO_URL_TEMPLATE", file_url)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr(hub, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(hub, "HF_HUB_DISABLE_XET", True, raising=False)  # not in all versions
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server)
     (home / "site").mkdir()  # the kaggle command is another process: it is told as it starts
     (home / "site" / "sitecustomize.py").write_text(f"""
@@ -386,6 +387,9 @@ def test_a_pinned_version_that_is_gone_gives_way_to_the_newest_one(shell, replic
     assert downloads == ["DownloadDataset 3", "DownloadDataset 7"]
 
 
+@pytest.mark.skipif(
+    version("kaggle").startswith("1."), reason="the kaggle command needs a login before version 2"
+)
 def test_without_kagglehub_the_kaggle_command_is_used(shell, home, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     done = shell("animefacedataset")

@@ -24,7 +24,7 @@ from small_runs import (
     state_bits,
 )
 
-from animegan_helpers import checkpoints, plotting
+from animegan_helpers import checkpoints, plotting, step_rate, training
 from animegan_helpers.checkpoints import CheckpointError
 from animegan_helpers.history import read_history
 from animegan_helpers.speed import Speed
@@ -371,6 +371,31 @@ def test_a_callback_is_called_after_each_step_and_once_at_the_end(faces, tmp_pat
 
     train(BCE, faces, tmp_path, steps=3, callback=remember)
     assert calls == [(1, 1, False), (2, 2, False), (3, 3, False), (3, 3, True)]
+
+
+@pytest.mark.parametrize("length", [{"steps": 9}, {"epochs": 3}, {"minutes": 0.02}])
+def test_the_progress_bar_shows_steps_per_second(length, faces, tmp_path, monkeypatch):
+    shown = []
+
+    class Bar(training.tqdm):
+        def set_postfix(self, **numbers):
+            shown.append(numbers)
+            super().set_postfix(**numbers)
+
+    monkeypatch.setattr(training, "tqdm", Bar)
+    train(BCE, faces, tmp_path, **length)
+    assert shown[-1]["step"] == len(shown)
+    assert float(shown[-1]["steps/s"]) > 0
+
+
+def test_a_slow_training_says_so_once_on_stderr(faces, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(step_rate, "WINDOW", 0.02)
+
+    def slow_down(trainer, log):
+        time.sleep(0.2 if trainer.steps_done > 40 else 0)
+
+    train(BCE, faces, tmp_path, steps=50, callback=slow_down)
+    assert capsys.readouterr().err.count("less than half of its best rate") == 1
 
 
 def test_a_callback_finds_what_was_saved_in_its_step(faces, tmp_path):
