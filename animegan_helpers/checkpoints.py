@@ -20,7 +20,7 @@ def atomic_write(path: str | Path, content: bytes) -> Path:
     Raises CheckpointError that names the file if it can't be written; an older one stays.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # another process may write it, too
+    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -35,12 +35,12 @@ class Run:
         """
         rows = []
         if self.writes:
-            for name in (*NETWORKS, MEASURES):
-                (self.path / name).unlink(missing_ok=True)
             rows = self._rows_until(trainer.steps_done)
             recipe = json.dumps(recipe_json.with_version(trainer.recipe), indent=1)
             checkpoints.atomic_write(self.path / "recipe.json", recipe.encode())
             checkpoints.atomic_write(self.history_file, json_lines(rows).encode())
+            for name in (*NETWORKS, MEASURES):
+                (self.path / name).unlink(missing_ok=True)
         self._rows_written = len(rows)
         self._saved_at = trainer.seconds  # of training
         self._saved_step = trainer.steps_done
