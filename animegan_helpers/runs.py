@@ -31,7 +31,8 @@ def refuse_existing(run: str | Path) -> None:
         raise FileExistsError(f"{run} holds a run already: {cure}")
     if not run.exists():
         return
-    foreign = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    files = [path for path in run.rglob("*") if path.is_file() and path.name[0] != "."]
+    foreign = {path.relative_to(run).parts[0] for path in files}
     with suppress(CheckpointError):  # it has no recipe, which is written first
         read_recipe(run)
         foreign -= {"recipe.json", "history.jsonl", "grids", "checkpoints"}
