@@ -101,11 +101,14 @@ def newest(run: str | Path) -> dict:
 
 
 def prune(run: str | Path, keep: int = 3) -> None:
-    """Delete all checkpoints but the last `keep` and the milestones: steps 1,024, 2,048 ..."""
+    """Delete all checkpoints but the last `keep` and the first ones from 1,024, 2,048 ... on."""
+    milestone = 1024
     for path in saved(run)[:-keep]:
         step = int(path.stem.removeprefix("step_"))
-        is_milestone = step >= 1024 and step.bit_count() == 1
-        if not is_milestone:
+        if step < milestone:
+            os.truncate(path, 0)  # Google Drive keeps what is deleted in its trash
             path.unlink()
+        else:
+            milestone = 1 << step.bit_length()
     for part in (Path(run) / "checkpoints").glob(".*.part"):  # of a process killed while saving
         part.unlink()

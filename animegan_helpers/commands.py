@@ -65,7 +65,7 @@ def train_in_process(
     with processes.main_process_first():
         if processes.is_main and not args.resume:
             refuse_existing(args.run)  # before the data is prepared, which may take long
-        recipe = recipe_of(args, gpu=machine.device.type == "cuda")
+        recipe = recipe_of(args, gpu=device.is_cuda(machine.device))
         faces = load_faces(args.data, recipe.size)
     if processes.is_main:
         print(faces.report)

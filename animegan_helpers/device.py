@@ -69,6 +69,19 @@ def _try_convolution(device: str) -> None:
     weight.grad.sum().item()  # waits until the GPU has finished
 
 
+def is_cuda(device: torch.device | str) -> bool:
+    """-> whether a device is an NVIDIA GPU, or one of AMD's, which torch calls "cuda", too."""
+    return str(device).partition(":")[0] == "cuda"
+
+
+def move(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """-> the tensor on the device. Only a copy to CUDA does not wait for what runs there.
+
+    On MPS, such a copy can read memory that is freed already (pytorch issue 189690).
+    """
+    return tensor.to(device, non_blocking=is_cuda(device))
+
+
 def cpu_count() -> int:
     """-> how many CPUs this process may use: on a shared machine, fewer than there are."""
     if hasattr(os, "sched_getaffinity"):

@@ -10,6 +10,10 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch import nn
+
+from .device import is_cuda
+from .recipes import Recipe
 
 if dist.is_available():  # some builds of torch, for Windows or for AMD's GPUs, are without
     # `torch.distributed.nn` keeps the process group of the moment of its first import as a default
@@ -80,6 +84,20 @@ class Distributed:
             self.any(False)
 
 
+def sync_batch_norm(recipe: Recipe, *networks: nn.Module) -> list[nn.Module]:
+    """-> the networks with batch norm over the batches of all GPUs.
+
+    Raises ValueError for R1 with batch norm in D: that batch norm has no second derivative
+    (pytorch issue 61222).
+    """
+    if recipe.r1 and recipe.d_norm == "batch":
+        raise ValueError(
+            f"recipe {recipe.name} has R1 and batch norm in D, which several GPUs can't train:"
+            " use one GPU, or a recipe without batch norm in D, such as default"
+        )
+    return [nn.SyncBatchNorm.convert_sync_batchnorm(network) for network in networks]
+
+
 def _all_reduce(tensor) -> None:
     """A tensor becomes its sum over all processes. Raises PeerLost where one of them is gone."""
     try:
@@ -109,7 +127,7 @@ def join(device: torch.device) -> Iterator[tuple[Distributed, torch.device]]:
             "this build of torch has no torch.distributed: train in one process, without torchrun"
         )
     backend = "gloo"
-    if device.type == "cuda":
+    if is_cuda(device):
         backend = "cpu:gloo,cuda:nccl"
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from .device import move
 from .files import expand, sha256
 from .image_files import formats, is_broken_link
 from .image_metadata import without_metadata
@@ -239,6 +240,5 @@ def to_pixels(images: torch.Tensor) -> torch.Tensor:
 
 def flip(pixels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """(N, H, W, 3) -> the same, with about half of the images mirrored left to right."""
-    mirrored = torch.rand(len(pixels), generator=rng) < 0.5
-    mirrored = mirrored.to(pixels.device)
+    mirrored = move(torch.rand(len(pixels), generator=rng) < 0.5, pixels.device)
     return torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .device import move
 from .recipes import Recipe
 
 
@@ -106,7 +107,7 @@ def make_loss(recipe: Recipe) -> Loss:
 def _labels(logits, low, high, rng):
     if low == high:
         return torch.full_like(logits, low)
-    noise = torch.rand(logits.shape, generator=rng).to(logits.device)
+    noise = move(torch.rand(logits.shape, generator=rng), logits.device)
     return low + (high - low) * noise
 
 
@@ -126,10 +127,10 @@ def diff_augment(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     Gradients pass through all three. Brightness by up to 0.5, saturation 0 to 2, contrast 0.5
     to 1.5, shifts by up to an eighth, a cutout of half the side (arXiv:2006.10738).
     """
-    tint = torch.rand(3, len(images), generator=rng).to(images)  # (3, N), of the images' dtype
-    shift = torch.rand(2, len(images), generator=rng).to(images.device)
-    cutout = torch.rand(2, len(images), generator=rng).to(images.device)
-    images = _tint(images, *tint)
+    tint = move(torch.rand(3, len(images), generator=rng), images.device)
+    shift = move(torch.rand(2, len(images), generator=rng), images.device)
+    cutout = move(torch.rand(2, len(images), generator=rng), images.device)
+    images = _tint(images, *tint.to(images.dtype))
     images = _shift(images, *shift)
     return images * _cutout_mask(images, *cutout)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,16 +15,17 @@ from .history import Log, json_lines, parse_rows
 from .runs import MEASURES, NETWORKS
 from .trainer import Trainer
 
+SAVE_SECONDS = 30  # at least so long between two checkpoints ...
+SAVE_SHARE = 0.02  # ... and so long that saving takes at most this share of the time
 PART_NAMES = {"opt_g": "G's optimizer", "opt_d": "D's optimizer"}  # parts of a state, in words
 
 
 class Run:
     """The folder of a run while it trains. Only the main process writes (`writes`)."""
 
-    def __init__(self, path: str | Path, images: int, steps_per_epoch: int, writes: bool = True):
+    def __init__(self, path: str | Path, images: int, writes: bool = True):
         self.path = Path(path)
         self.images = images
-        self.steps_per_epoch = steps_per_epoch
         self.writes = writes
         self.history_file = self.path / "history.jsonl"
 
@@ -42,11 +44,12 @@ class Run:
             for name in (*NETWORKS, MEASURES):
                 (self.path / name).unlink(missing_ok=True)
         self._rows_written = len(rows)
-        self._saved_at = trainer.seconds  # of training
         self._saved_step = trainer.steps_done
+        self._next_save = trainer.seconds + SAVE_SECONDS  # of training
         log = Log(trainer.speed.fetch_every, trainer.steps_done, rows)
         if trainer.steps_done == 0:
             self.save(trainer, log)
+            self.save_grid(trainer)
         return log
 
     def _rows_until(self, step) -> list[dict]:
@@ -57,19 +60,32 @@ class Run:
         return [by_step[step] for step in sorted(by_step)]
 
     def save_due(self, trainer: Trainer) -> bool:
-        """-> whether to save now: at steps 16, 32, 64 ..., after each epoch and every 2 minutes."""
+        """-> whether to save now: after 30 s, or later if saving would take more than 2 %."""
+        return trainer.seconds >= self._next_save
+
+    def grid_due(self, trainer: Trainer) -> bool:
+        """-> whether the film needs a grid: at steps 16, 24, 32, 48, 64, 96, 128 and so on."""
         step = trainer.steps_done
-        is_power_of_two = step >= 16 and step.bit_count() == 1
-        is_end_of_epoch = step % self.steps_per_epoch == 0
-        return is_power_of_two or is_end_of_epoch or trainer.seconds - self._saved_at > 120
+        doublings = step.bit_length() - 4
+        return doublings > 0 and step in (8 << doublings, 12 << doublings)
+
+    def save_grid(self, trainer: Trainer) -> None:
+        """Write a sample grid of 64 faces, a frame of the run's film."""
+        if not self.writes:
+            return
+        grid = io.BytesIO()
+        plotting.grid(trainer.fixed_faces(), 8).save(grid, "PNG")
+        name = f"step_{trainer.steps_done:08d}.png"
+        checkpoints.atomic_write(self.path / "grids" / name, grid.getvalue())
 
     def save(self, trainer: Trainer, log: Log) -> None:
-        """Write a sample grid of 64 faces, the new rows of the history, and a checkpoint.
+        """Write the new rows of the history, and a checkpoint.
 
         Raises FloatingPointError, before anything is written, if a part is not finite.
         """
         if not self.writes:
             return
+        start = time.perf_counter()
         log.fetch()
         step = trainer.steps_done
         state = trainer.state()
@@ -78,15 +94,13 @@ class Run:
                 part_name = PART_NAMES.get(name, name)
                 cure = "try a lower learning rate"
                 raise FloatingPointError(f"{part_name} is not finite at step {step}: {cure}")
-        grid = io.BytesIO()
-        plotting.grid(trainer.fixed_faces(), 8).save(grid, "PNG")
-        checkpoints.atomic_write(self.path / "grids" / f"step_{step:08d}.png", grid.getvalue())
         self.write_history(log)
         state["images"] = self.images
         checkpoints.save(state, checkpoints.at_step(self.path, step))
         checkpoints.prune(self.path)
         self._saved_step = step
-        self._saved_at = trainer.seconds
+        seconds = time.perf_counter() - start
+        self._next_save = trainer.seconds + max(SAVE_SECONDS, seconds / SAVE_SHARE)
 
     def write_history(self, log: Log) -> None:
         """Append the new rows to history.jsonl. Raises CheckpointError if it can't be written."""
@@ -107,6 +121,7 @@ class Run:
             return
         if self._saved_step != trainer.steps_done:
             self.save(trainer, log)
+        self.save_grid(trainer)
         checkpoints.save(trainer.ema_generator().state_dict(), self.path / "G.pth")
         checkpoints.save(trainer.D.state_dict(), self.path / "D.pth")
 

@@ -1,12 +1,19 @@
 """The same training step, faster on a GPU: half precision, images kept on the device. Page 10."""
 
+import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset, get_worker_info
 
 from .dataset import Faces
+from .device import is_cuda, move
+
+CHECKED_STEPS = 10
+LEAST_COSINE = 0.7  # of the weight changes of both trainers of a self-check
 
 
 @dataclass(frozen=True)
@@ -21,15 +28,28 @@ PLAIN = Speed()
 
 
 def best_speed(device: torch.device | str) -> Speed:
-    """A device -> what is fastest there: half precision on CUDA, plain float32 elsewhere.
+    """A device -> what is fastest there: half precision on most of CUDA's GPUs, else float32.
 
-    GPUs older than 2020 (a T4) only emulate bfloat16, so they get float16.
+    From compute capability 8.0 on (2020) a GPU has bfloat16. A T4 or V100 (7.x) only emulates it
+    and gets float16. Older ones are no faster in float16.
     """
-    if torch.device(device).type != "cuda":
+    if torch.device(device).type == "cpu":
         return PLAIN
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return Speed(torch.bfloat16, fetch_every=50)
-    return Speed(torch.float16, fetch_every=50)
+    dtype = None
+    if is_cuda(device):
+        capability = torch.cuda.get_device_capability(device)
+        if capability >= (8, 0):
+            dtype = torch.bfloat16
+        elif capability >= (7, 0):
+            dtype = torch.float16
+    return Speed(dtype, fetch_every=50)
+
+
+def memory_format(device: torch.device | str) -> torch.memory_format:
+    """-> channels_last, the faster one, but on MPS: batch norm is wrong there (issue 175189)."""
+    if torch.device(device).type == "mps":
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 class HalfPrecision:
@@ -54,6 +74,49 @@ class HalfPrecision:
         self.network.requires_grad_(requires_grad)
 
 
+@dataclass(frozen=True)
+class SelfCheck:
+    """What `self_check` has measured: how far the fast steps are from the plain ones."""
+
+    loss_gap: float  # the largest difference of a loss or score, over all steps
+    cosine_g: float  # between the weight changes of both G
+    cosine_d: float  # between the weight changes of both D
+    problem: str  # why the fast steps must not be used; "" if they may
+
+    def __str__(self):
+        return (
+            f"self-check, {CHECKED_STEPS} steps in half precision and in float32: losses differ by"
+            f" at most {self.loss_gap:.4f}; cosine of the weight changes: G {self.cosine_g:.3f},"
+            f" D {self.cosine_d:.3f}"
+        )
+
+
+def self_check(plain: Any, fast: Any, images: torch.Tensor) -> SelfCheck:
+    """Two new trainers of one recipe and seed, (N, H, W, 3) uint8 -> do they do the same?
+
+    Both are trained for ten steps on these images.
+    """
+    changes, numbers = [], []
+    for trainer in (plain, fast):
+        before = [_flat_weights(network) for network in (trainer.G, trainer.D)]
+        numbers.append(torch.stack([trainer.step(images) for _ in range(CHECKED_STEPS)]))
+        after = [_flat_weights(network) for network in (trainer.G, trainer.D)]
+        changes.append([new - old for new, old in zip(after, before)])
+    cosines = [F.cosine_similarity(a, b, dim=0).item() for a, b in zip(*changes)]
+    gap = (numbers[1] - numbers[0]).abs().max().item()
+    problem = ""
+    for name, values, change in zip(("float32", "half precision"), numbers, changes):
+        if not all(tensor.isfinite().all() for tensor in (values, *change)):
+            problem = problem or f"a number of the steps in {name} is not finite"
+    if not problem and min(cosines) < LEAST_COSINE:
+        problem = f"the weights change in another direction (a cosine is below {LEAST_COSINE})"
+    return SelfCheck(gap, *cosines, problem)
+
+
+def _flat_weights(network) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in network.parameters()])
+
+
 class DeviceFaces(Dataset):
     """A `Faces` set kept whole on the device: rows -> (N, size, size, 3) uint8, cut there."""
 
@@ -64,18 +127,38 @@ class DeviceFaces(Dataset):
         return len(self.pixels)
 
     def __getitem__(self, rows: int | slice | list | torch.Tensor) -> torch.Tensor:
-        """A row number -> (size, size, 3) uint8; a slice or list -> (N, size, size, 3) uint8."""
+        """A row number -> (size, size, 3) uint8; a slice or list -> (N, size, size, 3) uint8.
+
+        Raises RuntimeError in a worker of a DataLoader: a forked process can't use the GPU.
+        """
+        if get_worker_info():
+            raise RuntimeError("the set is on the GPU, where no worker can read it: use workers=0")
         if isinstance(rows, slice):
             return self.pixels[rows].clone()
-        return self.pixels[torch.as_tensor(rows).to(self.pixels.device)]
+        return self.pixels[move(torch.as_tensor(rows), self.pixels.device)]
 
 
 def to_device(faces: Dataset, device: torch.device | str) -> Dataset:
-    """-> the set on the device if that is a GPU with twice the memory free; else as it is."""
-    device = torch.device(device)
-    if device.type != "cuda" or not isinstance(faces, Faces):
+    """-> the set on the device if that is a CUDA GPU with twice the memory free; else as it is.
+
+    A part of a set, a `Subset`, takes the whole set with it.
+    """
+    if isinstance(faces, Subset):
+        return Subset(to_device(faces.dataset, device), faces.indices)
+    if not is_cuda(device) or not isinstance(faces, Faces):
         return faces
     free, _ = torch.cuda.mem_get_info(device)
     if faces.array.nbytes > free / 2:
         return faces
     return DeviceFaces(faces, device)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Load an optimizer's moments, but keep its rate, and this machine's way to compute a step.
+
+    The way is chosen first: Adam's step count lies on a GPU for a fused step, else on the CPU.
+    """
+    state = copy.copy(state)
+    own = {name: optimizer.param_groups[0][name] for name in ("fused", "lr")}
+    state["param_groups"] = [group | own for group in state["param_groups"]]
+    optimizer.load_state_dict(state)

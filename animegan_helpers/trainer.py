@@ -10,13 +10,14 @@ from torch.optim.swa_utils import update_bn
 
 from . import recipe_json, recipes
 from .checkpoints import CheckpointError
+from .device import is_cuda, move
 from .discriminator import make_discriminator
-from .distributed import Distributed
+from .distributed import Distributed, sync_batch_norm
 from .generator import Generator, make_generator, sample
 from .images import flip, to_tensor
 from .losses import BCE, Loss, diff_augment, make_loss, r1_penalty
 from .rng import rng
-from .speed import HalfPrecision, Speed, best_speed
+from .speed import HalfPrecision, Speed, best_speed, load_optimizer, memory_format
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
@@ -97,23 +98,25 @@ class Trainer:
         self._make_networks()
         self.opt_g = self._make_optimizer(self.G, recipe.lr_g)
         self.opt_d = self._make_optimizer(self.D, recipe.lr_d)
-        needs_scaling = self.speed.dtype == torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type) if needs_scaling else None
+        self.scaler = None
+        if self.speed.dtype == torch.float16:  # the default scale would skip D's first steps
+            self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**10)
 
     def _make_networks(self) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(rng(self.seed, "weights").initial_seed())
             self.G = make_generator(self.recipe)
             self.D = make_discriminator(self.recipe)
-        self.G.to(self.device, memory_format=torch.channels_last)
-        self.D.to(self.device, memory_format=torch.channels_last)
+        for network in (self.G, self.D):
+            network.to(self.device, memory_format=memory_format(self.device))
         self.G_ema = copy.deepcopy(self.G) if self.recipe.ema else None
-        if self.distributed.world_size > 1 and self.device.type == "cuda":  # CPUs have no sync
-            self.G = nn.SyncBatchNorm.convert_sync_batchnorm(self.G)
-            self.D = nn.SyncBatchNorm.convert_sync_batchnorm(self.D)
+        if is_cuda(self.device):
+            torch.backends.cudnn.benchmark = True  # the shapes of a training don't change
+            if self.distributed.world_size > 1:  # CPUs have no such batch norm
+                self.G, self.D = sync_batch_norm(self.recipe, self.G, self.D)
 
     def _make_optimizer(self, network, rate) -> torch.optim.Adam:
-        fused = self.device.type in ("cuda", "cpu")
+        fused = self.device.type == "cpu" or is_cuda(self.device)
         return torch.optim.Adam(network.parameters(), rate, self.recipe.betas, fused=fused)
 
     def step(self, images: torch.Tensor) -> torch.Tensor:
@@ -126,8 +129,8 @@ class Trainer:
         if self.recipe.flip:
             images = flip(images, self._rng("flips"))
         z = torch.randn(len(images), self.recipe.z_dim, generator=self._rng("noise"))
-        images = self.distributed.shard(images).to(self.device, non_blocking=True)
-        z = self.distributed.shard(z).to(self.device, non_blocking=True)
+        images = move(self.distributed.shard(images), self.device)
+        z = move(self.distributed.shard(z), self.device)
         numbers = self._train_step(to_tensor(images), z)
         self.update_ema()
         self.steps_done += 1
@@ -228,8 +231,10 @@ class Trainer:
 
     def _load_parts(self, state) -> None:
         for name, part in self._parts().items():
-            load = _load_optimizer if name in ("opt_g", "opt_d") else type(part).load_state_dict
-            load(part, state[name])
+            if name in ("opt_g", "opt_d"):
+                load_optimizer(part, state[name])
+            elif name != "scaler" or name in state:  # a run in float32 or bfloat16 has no scaler
+                part.load_state_dict(state[name])
         self.steps_done = state["steps_done"]
         self.seconds = state["seconds"]
 
@@ -240,11 +245,3 @@ class Trainer:
         if self.scaler is not None:
             parts["scaler"] = self.scaler
         return parts
-
-
-def _load_optimizer(optimizer, state) -> None:
-    """Load an optimizer's moments, but keep this machine's way to compute a step, and its rate."""
-    group = optimizer.param_groups[0]
-    own = {"fused": group["fused"], "lr": group["lr"]}
-    optimizer.load_state_dict(state)
-    optimizer.param_groups[0].update(own)

@@ -4,9 +4,10 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from .files import expand
 from .locks import lock
 from .recipes import Recipe
 from .run_writer import Run
-from .speed import Speed, to_device
+from .speed import PLAIN, Speed, best_speed, self_check, to_device
 from .step_rate import StepRate
 from .trainer import Trainer
 
@@ -92,37 +93,60 @@ def train(
     CheckpointError for a bad one, and Locked for one that another process trains.
     """
     run = expand(run)
+    distributed = distributed or Distributed()
     if recipe.held_out:
         faces = Subset(faces, split(len(faces), recipe.held_out)[0])
-    trainer = Trainer(recipe, seed, device, speed=speed, distributed=distributed)
-    with _only_process(trainer, run), stop_requested() as stop:
+    with _only_process(distributed, run, resume), stop_requested() as stop:
+        faces = faces if workers else to_device(faces, device)
+        speed = _checked(speed or best_speed(device), recipe, faces, seed, device, distributed)
+        trainer = Trainer(recipe, seed, device, speed=speed, distributed=distributed)
         _begin(trainer, run, len(faces), resume, from_run)
-        faces = to_device(faces, trainer.device)
         loader = batches(faces, recipe.batch, seed, trainer.steps_done, workers)
         length = training_length(recipe, steps, epochs, minutes, steps_per_epoch=len(loader))
-        writer = Run(run, len(faces), len(loader), writes=trainer.distributed.is_main)
-        _loop(trainer, loader, writer, length, stop, callback)
+        _loop(trainer, loader, Run(run, len(faces), distributed.is_main), length, stop, callback)
     return trainer
 
 
-def _only_process(trainer: Trainer, run: Path) -> AbstractContextManager:
-    """-> the lock of a run's folder, which the process holds that writes to it."""
-    if trainer.distributed.is_main:
-        return lock(run, "training")
-    return nullcontext()
+@contextmanager
+def _only_process(distributed: Distributed, run: Path, resume: bool) -> Iterator[None]:
+    """Within it the process that writes to a run's folder holds its lock; a new run is new."""
+    if not distributed.is_main:
+        yield
+        return
+    with lock(run, "training"):
+        if not resume:
+            runs.refuse_existing(run)
+        yield
 
 
 def _begin(trainer, run, images, resume, from_run) -> None:
-    """Load what a run goes on from or starts from; refuse to overwrite a run."""
+    """Load what a run goes on from or starts from."""
     if resume and from_run:
         raise ValueError("choose one: a run is resumed (resume) or starts from another (from_run)")
     with trainer.distributed.main_process_first():
         if resume:
             runs.resume(trainer, run, images)
-        elif trainer.distributed.is_main:
-            runs.refuse_existing(run)
         if from_run:
             runs.start_from(trainer, from_run)
+
+
+def _checked(speed, recipe, faces, seed, device, distributed) -> Speed:
+    """The speed of a run -> the same, or float32 where half precision fails the self-check.
+
+    The main process checks; all processes share its verdict.
+    """
+    if speed.dtype is None:
+        return speed
+    problem = ""
+    if distributed.is_main:
+        plain = Trainer(recipe, seed, device, speed=PLAIN)
+        fast = Trainer(recipe, seed, device, speed=speed)
+        check = self_check(plain, fast, next(iter(batches(faces, recipe.batch, seed))))
+        print(check)
+        problem = check.problem
+        if problem:
+            warnings.warn(f"training in float32: {problem}", stacklevel=3)
+    return replace(speed, dtype=None) if distributed.any(bool(problem)) else speed
 
 
 def _loop(
@@ -142,6 +166,8 @@ def _loop(
                 break
             log.append(trainer.step(images))  # flip, z, train_step, EMA
             trainer.seconds = time.perf_counter() - start
+            if run.grid_due(trainer):
+                run.save_grid(trainer)
             if run.save_due(trainer):
                 run.save(trainer, log)
             if log.fetched():  # losses and scores come from the device every few steps

@@ -40,6 +40,7 @@ SLOW_MODULES = (
     "test_browser",
     "test_distributed",
     "test_files",
+    "test_gpu",
     "test_main",
     "test_pages_run",
     "test_promises",

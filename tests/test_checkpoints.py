@@ -172,11 +172,11 @@ def test_the_last_three_are_kept(tmp_path):
     assert file_names(tmp_path) == ["step_00000004.pt", "step_00000030.pt", "step_00000500.pt"]
 
 
-def test_milestones_are_kept_and_what_a_killed_save_left_is_deleted(tmp_path):
-    for step in (512, 1000, 1024, 1536, 2048, 3000, 3001, 3002):
+def test_the_first_of_each_doubling_is_kept_and_what_a_killed_save_left_is_deleted(tmp_path):
+    for step in (512, 1000, 1030, 1536, 2047, 2500, 4000, 8200, 9000, 9001, 9002):
         checkpoints.save({}, checkpoints.at_step(tmp_path, step))
-    (tmp_path / "checkpoints" / ".step_00003003.pt.part").write_bytes(b"PK")
+    (tmp_path / "checkpoints" / ".step_00009003.pt.part").write_bytes(b"PK")
     checkpoints.prune(tmp_path)
-    kept = [f"step_{step:08d}.pt" for step in (1024, 2048, 3000, 3001, 3002)]
+    kept = [f"step_{step:08d}.pt" for step in (1030, 2500, 8200, 9000, 9001, 9002)]
     assert file_names(tmp_path) == kept
     assert [path.name for path in checkpoints.saved(tmp_path)] == kept

@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from animegan_helpers import device
+from animegan_helpers.images import flip
+from animegan_helpers.losses import BCE, diff_augment
+from animegan_helpers.rng import rng
 
 
 def test_the_machine_has_a_device_that_works_and_sizes():
@@ -206,3 +209,41 @@ def test_the_cpus_are_those_that_this_process_may_use(monkeypatch):
     assert device.cpu_count() == 8
     monkeypatch.setattr(device.os, "cpu_count", lambda: None)
     assert device.cpu_count() == 1
+
+
+# ---- what is copied to a device ----
+
+
+class Recorder:
+    """Stands for a tensor: keeps how it was copied."""
+
+    def to(self, device, non_blocking):
+        self.copied = (device, non_blocking)
+        return self
+
+
+@pytest.mark.parametrize(
+    "where, waits", [("cuda", False), ("cuda:1", False), ("mps", True), ("cpu", True)]
+)
+def test_only_a_copy_to_cuda_does_not_wait(where, waits):
+    for place in (where, torch.device(where)):
+        assert device.move(Recorder(), place).copied == (place, not waits)
+        assert device.is_cuda(place) is not waits
+
+
+def test_what_a_step_draws_is_copied_without_waiting(monkeypatch):
+    """Flips, labels and DiffAugment draw on the CPU: a copy that waits would stop a GPU's queue."""
+    copies = []
+    real_to = torch.Tensor.to
+
+    def to(tensor, *args, **options):
+        copies.append(options.get("non_blocking"))
+        return real_to(tensor, *args, **options)
+
+    monkeypatch.setattr(device, "is_cuda", lambda place: True)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    flip(torch.zeros(4, 8, 8, 3), rng(0))
+    BCE((0.8, 1.0), (0.0, 0.2)).d_loss(torch.zeros(4), torch.zeros(4), rng(0))
+    diff_augment(torch.zeros(4, 3, 8, 8), rng(0))
+    to_devices = [copy for copy in copies if copy is not None]  # the others change the dtype
+    assert to_devices == [True] * 6

@@ -65,10 +65,10 @@ def run(uncut, tmp_path):
 
 def test_a_run_leaves_its_recipe_history_grids_checkpoints_and_networks(uncut):
     _, run = uncut(DEFAULT)
-    steps = ("00000000", "00000004", "00000008", "00000010")  # an epoch has four
+    steps = ("00000000", "00000010")
     expected = ["D.pth", "G.pth", "history.jsonl", "recipe.json"]
     expected += [f"grids/step_{step}.png" for step in steps]
-    expected += [f"checkpoints/step_{step}.pt" for step in steps[1:]]  # the last three are kept
+    expected += [f"checkpoints/step_{step}.pt" for step in steps]
     assert files_in(run) == sorted(expected)
     assert recipe_json.from_json(json.loads((run / "recipe.json").read_text())) == DEFAULT
     assert read_recipe(run) == DEFAULT
@@ -98,20 +98,65 @@ def test_g_pth_is_the_generator_to_use(recipe, uncut):
     assert flat(checkpoints.load(run / "D.pth")) == flat(trainer.D.state_dict())
 
 
-def test_a_run_is_saved_at_powers_of_two_after_each_epoch_and_every_two_minutes(tmp_path):
-    run = Run(tmp_path, images=1000, steps_per_epoch=100)
-    run.open(Trainer(BCE))
-    due = []
-    for step in range(1, 301):
-        if run.save_due(SimpleNamespace(steps_done=step, seconds=1.0)):
-            due.append(step)
-    assert due == [16, 32, 64, 100, 128, 200, 256, 300]
-    assert not run.save_due(SimpleNamespace(steps_done=7, seconds=120.0))
-    assert run.save_due(SimpleNamespace(steps_done=7, seconds=120.1))
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only a test moves: `clock.now` in seconds."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("animegan_helpers.run_writer.time.perf_counter", lambda: clock.now)
+    return clock
+
+
+def saves_in(seconds, seconds_per_save, clock, run, trainer):
+    """Train by the clock, in steps of 0.1 s, and save when that is due -> when saves began."""
+    real_save = checkpoints.save
+
+    def slow_save(*args):
+        clock.now += seconds_per_save
+        return real_save(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save", slow_save)
+        log = run.open(trainer)
+        began = []
+        while clock.now < seconds:
+            clock.now += 0.1
+            trainer.seconds = clock.now
+            if run.save_due(trainer):
+                began.append(clock.now)
+                run.save(trainer, log)
+    return began
+
+
+@pytest.mark.parametrize(
+    "seconds_per_save, between", [(0.01, 30), (0.5, 30), (1.0, 50), (4.0, 200)]
+)
+def test_saving_takes_at_most_2_percent_of_the_time(seconds_per_save, between, clock, tmp_path):
+    run = Run(tmp_path, images=1000)
+    began = saves_in(1000, seconds_per_save, clock, run, Trainer(BCE))
+    gaps = [after - before for before, after in zip(began, began[1:])]
+    assert gaps == pytest.approx([between] * len(gaps), abs=0.11) and len(gaps) >= 3
+    assert len(began) * seconds_per_save <= 0.02 * 1000 * 1.01
+
+
+def test_a_resumed_run_is_saved_30_seconds_later(clock, tmp_path):
+    trainer = Trainer(BCE)
+    Run(tmp_path, images=1000).open(trainer)
+    trainer.steps_done, trainer.seconds = 500, 1000.0
+    run = Run(tmp_path, images=1000)
+    run.open(trainer)
+    for seconds, due in ((1029.9, False), (1030.0, True)):
+        trainer.seconds = seconds
+        assert run.save_due(trainer) is due
+
+
+def test_the_film_gets_a_grid_at_powers_of_two_and_halfway_between_them(tmp_path):
+    run = Run(tmp_path, images=1000)
+    due = [step for step in range(600) if run.grid_due(SimpleNamespace(steps_done=step))]
+    assert due == [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
 def test_a_process_that_is_not_the_main_one_writes_nothing(tmp_path):
-    run = Run(tmp_path / "run", images=16, steps_per_epoch=4, writes=False)
+    run = Run(tmp_path / "run", images=16, writes=False)
     trainer = Trainer(BCE)
     log = run.open(trainer)
     log.append(torch.ones(4))
@@ -464,7 +509,7 @@ def test_the_generator_of_a_killed_run_is_its_newest_good_checkpoints(damaged, k
     if damaged:
         newest = checkpoints.saved(killed)[-1]
         newest.write_bytes(newest.read_bytes()[:-100])
-        step = 8
+        step = 0
     with pytest.warns(UserWarning, match=f"killed has not finished: .* step {step} .--resume"):
         G = load_generator(killed)
     assert not G.training
@@ -494,7 +539,7 @@ def test_a_killed_run_with_nothing_to_use_says_what_is_missing(left, killed):
 
 
 def test_a_finished_run_that_goes_on_and_is_killed_is_not_read_at_its_old_end(
-    uncut, faces, tmp_path
+    uncut, faces, tmp_path, monkeypatch
 ):
     _, folder = uncut(DEFAULT)
     run = shutil.copytree(folder, tmp_path / "run")
@@ -503,6 +548,7 @@ def test_a_finished_run_that_goes_on_and_is_killed_is_not_read_at_its_old_end(
         if trainer.steps_done == 17:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(Run, "save_due", lambda self, trainer: trainer.steps_done == 16)
     with pytest.raises(KeyboardInterrupt):
         train(DEFAULT, faces, run, steps=30, seed=3, resume=True, callback=kill)
     with pytest.warns(UserWarning, match="checkpoint of step 16"):

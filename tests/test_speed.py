@@ -15,9 +15,13 @@ from animegan_helpers.speed import (
     HalfPrecision,
     Speed,
     best_speed,
+    load_optimizer,
+    memory_format,
+    self_check,
     to_device,
 )
 from animegan_helpers.trainer import Trainer
+from animegan_helpers.training import train
 
 half_precision = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 
@@ -60,6 +64,23 @@ def test_the_scaler_is_part_of_a_runs_state(faces):
     other = Trainer(DEFAULT, seed=3, speed=speed)
     other.load_state(trainer.state())
     assert other.scaler.get_scale() == 8.0
+
+
+@pytest.mark.parametrize("dtypes", [(None, torch.float16), (torch.float16, None)])
+def test_a_state_moves_between_trainers_with_and_without_a_scaler(dtypes, faces):
+    first, second = (Trainer(DEFAULT, seed=3, speed=Speed(dtype)) for dtype in dtypes)
+    take_steps(first, faces, 2)
+    second.load_state(first.state())
+    assert flat(second.opt_d.state_dict()["state"]) == flat(first.opt_d.state_dict()["state"])
+    take_steps(second, faces, 1)
+    assert second.steps_done == 3
+
+
+def test_the_first_steps_of_a_new_scaler_are_not_skipped(faces):
+    trainer = Trainer(DEFAULT, seed=3, speed=Speed(torch.float16))
+    take_steps(trainer, faces, 2)
+    assert trainer.scaler.get_scale() == 2**10
+    assert {state["step"].item() for state in trainer.opt_d.state.values()} == {2}
 
 
 def test_only_float16_needs_a_scaler():
@@ -122,7 +143,9 @@ def set_free_memory(monkeypatch):
 
 def test_a_set_goes_to_a_gpu_with_twice_the_memory_free(faces, on_device, set_free_memory):
     set_free_memory(2 * faces.array.nbytes)
-    assert to_device(faces, "cuda") == ("on", faces, torch.device("cuda"))
+    assert to_device(faces, "cuda") == ("on", faces, "cuda")
+    part = to_device(torch.utils.data.Subset(faces, [1, 2]), "cuda")
+    assert part.dataset == ("on", faces, "cuda") and part.indices == [1, 2]
 
 
 def test_a_set_stays_where_a_gpu_has_not_enough_memory(faces, on_device, set_free_memory):
@@ -137,8 +160,8 @@ def test_a_set_stays_on_a_cpu_and_a_folder_of_images_stays_where_it_is(
     assert to_device(faces, "cpu") is faces
     folder = LazyFaces(drawn_folder, 16)
     assert to_device(folder, "cuda") is folder
-    part = torch.utils.data.Subset(faces, [1, 2, 3])
-    assert to_device(part, "cuda") is part
+    part = to_device(torch.utils.data.Subset(faces, [1, 2, 3]), "cpu")
+    assert part.dataset is faces
 
 
 # ---- the best speed of a device ----
@@ -149,14 +172,99 @@ def test_a_cpu_takes_plain_steps():
     assert PLAIN == Speed(dtype=None, fetch_every=1)
 
 
-@pytest.mark.parametrize("supported, dtype", [(True, torch.bfloat16), (False, torch.float16)])
-def test_a_gpu_takes_bfloat16_unless_it_only_emulates_it(supported, dtype, monkeypatch):
-    questions = []
-
-    def is_bf16_supported(**options):
-        questions.append(options)
-        return supported
-
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+@pytest.mark.parametrize(
+    "capability, dtype",
+    [
+        ((5, 2), None),
+        ((6, 0), None),  # P100
+        ((6, 1), None),  # GTX 10xx
+        ((7, 0), torch.float16),  # V100
+        ((7, 5), torch.float16),  # T4
+        ((8, 0), torch.bfloat16),  # A100
+        ((12, 0), torch.bfloat16),
+    ],
+)
+def test_a_gpu_takes_the_precision_of_its_capability(capability, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert best_speed("cuda") == Speed(dtype, fetch_every=50)
-    assert questions == [{"including_emulation": False}]
+    assert best_speed(torch.device("cuda", 1)) == Speed(dtype, fetch_every=50)
+
+
+def test_an_apple_gpu_takes_float32_without_channels_last():
+    assert best_speed("mps") == Speed(None, fetch_every=50)
+    assert memory_format("mps") is torch.contiguous_format
+    assert memory_format("cuda") is memory_format("cpu") is torch.channels_last
+
+
+# ---- the self-check ----
+
+
+@half_precision
+def test_a_self_check_of_right_steps_finds_small_differences(dtype, faces):
+    trainers = [Trainer(DEFAULT, 3, speed=settings) for settings in (PLAIN, Speed(dtype))]
+    check = self_check(*trainers, faces[:4])
+    assert check.problem == ""
+    assert 0 < check.loss_gap < 0.02
+    assert 0.9 < check.cosine_g < 1 and 0.9 < check.cosine_d < 1
+    assert f"at most {check.loss_gap:.4f}" in str(check) and f"D {check.cosine_d:.3f}" in str(check)
+
+
+def negated(images):
+    """A fault: half precision gives the negative."""
+    return -images
+
+
+def not_finite(images):
+    """A fault: half precision overflows."""
+    return images * float("inf")
+
+
+@pytest.mark.parametrize(
+    "fault, problem",
+    [(negated, "another direction"), (not_finite, "in half precision is not finite")],
+)
+def test_a_self_check_finds_a_fault_of_half_precision(fault, problem, faces, monkeypatch):
+    right = HalfPrecision.__call__
+    monkeypatch.setattr(HalfPrecision, "__call__", lambda self, x: fault(right(self, x)))
+    fast = Trainer(DEFAULT, 3, speed=Speed(torch.bfloat16))
+    check = self_check(Trainer(DEFAULT, 3, speed=PLAIN), fast, faces[:4])
+    assert problem in check.problem
+
+
+def test_a_self_check_says_when_the_plain_steps_are_not_finite(faces):
+    trainers = [Trainer(DEFAULT, 3, speed=settings) for settings in (PLAIN, Speed(torch.bfloat16))]
+    for trainer in trainers:
+        with torch.no_grad():
+            next(trainer.D.parameters()).fill_(float("nan"))
+    assert "in float32 is not finite" in self_check(*trainers, faces[:4]).problem
+
+
+def test_an_undisturbed_trainer_does_not_notice_that_it_was_checked(faces, tmp_path):
+    whole = train(DEFAULT, faces, tmp_path / "a", steps=3, speed=Speed(torch.bfloat16))
+    trainer = Trainer(DEFAULT, speed=Speed(torch.bfloat16))
+    take_steps(trainer, faces, 3)
+    assert flat(trainer.G.state_dict()) == flat(whole.G.state_dict())
+
+
+# ---- optimizers that move between devices ----
+
+
+def test_adams_step_count_goes_where_a_fused_step_needs_it():
+    """A run of an Apple GPU, where no step is fused, goes on on CUDA; "meta" stands for CUDA."""
+    source = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))], lr=0.5, fused=False)
+    source.param_groups[0]["params"][0].grad = torch.ones(2)
+    source.step()
+    target = torch.optim.Adam([torch.nn.Parameter(torch.ones(2, device="meta"))], lr=0.25)
+    target.param_groups[0]["fused"] = True
+    load_optimizer(target, source.state_dict())
+    (state,) = target.state.values()
+    assert state["step"].device.type == state["exp_avg"].device.type == "meta"
+    assert target.param_groups[0]["lr"] == 0.25 and target.param_groups[0]["fused"]
+
+
+def test_a_state_is_not_changed_by_loading_it():
+    source = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))], lr=0.5)
+    target = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))], lr=0.25)
+    state = source.state_dict()
+    load_optimizer(target, state)
+    assert state["param_groups"][0]["lr"] == 0.5

@@ -19,10 +19,13 @@ from small_runs import (
 )
 
 from animegan_helpers import losses
+from animegan_helpers import trainer as trainer_module
 from animegan_helpers.checkpoints import CheckpointError
 from animegan_helpers.dataset import batches
+from animegan_helpers.distributed import Distributed
 from animegan_helpers.generator import Generator
 from animegan_helpers.rng import rng
+from animegan_helpers.speed import memory_format
 from animegan_helpers.trainer import Trainer, train_step
 
 RECIPES = [DEFAULT, BCE, NOISY, HINGE]
@@ -458,3 +461,48 @@ def test_a_resumed_run_keeps_this_machines_adam_and_the_recipes_learning_rate(fa
     for optimizer in (resumed.opt_g, resumed.opt_d):
         assert optimizer.param_groups[0]["fused"]
     assert take_steps(resumed, faces, 1) == take_steps(begun, faces, 1)
+
+
+# ---- devices ----
+
+
+def test_a_step_is_not_compiled(faces, monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    take_steps(Trainer(DEFAULT, seed=3), faces, 1)
+
+
+def test_networks_are_channels_last_except_on_an_apple_gpu(monkeypatch):
+    def is_channels_last(trainer):
+        weight = next(trainer.D.parameters())
+        return weight.is_contiguous(memory_format=torch.channels_last)
+
+    assert is_channels_last(Trainer(DEFAULT))
+    monkeypatch.setattr(trainer_module, "memory_format", lambda device: memory_format("mps"))
+    assert not is_channels_last(Trainer(DEFAULT))
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """The first of two processes, each with a GPU, as far as a trainer can see."""
+    monkeypatch.setattr(trainer_module, "is_cuda", lambda device: True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    return Distributed(rank=0, world_size=2)
+
+
+def test_several_gpus_share_batch_norm_and_the_ema_generator_does_not(two_gpus):
+    trainer = Trainer(BCE.changed(ema=0.9), distributed=two_gpus)
+    for network in (trainer.G, trainer.D):
+        kinds = {type(layer).__name__ for layer in network.modules() if "Norm" in str(type(layer))}
+        assert kinds == {"SyncBatchNorm"}
+    assert "SyncBatchNorm" not in str(trainer.ema_generator())
+
+
+def test_r1_with_batch_norm_in_d_is_refused_on_several_gpus_by_name(two_gpus):
+    recipe = BCE.changed(r1=1.0)
+    with pytest.raises(ValueError, match="recipe bce has R1 and batch norm in D"):
+        Trainer(recipe, distributed=two_gpus)
+    Trainer(recipe)
+    Trainer(DEFAULT, distributed=two_gpus)

@@ -67,12 +67,14 @@ KILLED_RUN = """
 import os, signal, sys
 from animegan_helpers import recipes
 from animegan_helpers.dataset import Faces
+from animegan_helpers.run_writer import Run
 from animegan_helpers.training import train
 
 def kill_at_step_6(trainer, log):
     if trainer.steps_done == 6:
         os.kill(os.getpid(), signal.SIGKILL)
 
+Run.save_due = lambda run, trainer: trainer.steps_done % 4 == 0
 recipe = recipes.get("default", **{small}, r1_every=3)
 train(recipe, Faces({faces!r}), {run!r}, steps=10, seed=3, callback=kill_at_step_6)
 """
@@ -83,6 +85,7 @@ def test_a_killed_run_goes_on_and_ends_like_the_uncut_one(uncut, faces, tmp_path
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     killed = subprocess.run([sys.executable, "-c", code], env=environment)
     assert killed.returncode == -signal.SIGKILL
+    assert checkpoints.newest(tmp_path)["steps_done"] == 4
     with open(tmp_path / "history.jsonl", "a") as file:
         file.write('{"step": 5, "loss_d": 99}\n{"step": 6, "lo')  # cut while it was written
     resumed = train(DEFAULT, faces, tmp_path, steps=10, seed=3, resume=True)
