@@ -15,8 +15,8 @@ def same_network(
 
     Raises AssertionError that names the first difference.
     """
-    mine = _build(yours, arguments)
-    theirs = _build(packages, arguments)
+    mine = _build(yours, arguments).to(x.device)
+    theirs = _build(packages, arguments).to(x.device)
     weights = _weights(mine)
     package_weights = _weights(theirs)
     assert len(weights) == len(package_weights), (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from .files import expand
 from .image_files import find_images, in_words
@@ -123,6 +123,17 @@ class Faces(Dataset):
         return torch.from_numpy(np.array(self.array[rows]))
 
 
+def describe(faces: Dataset) -> dict:
+    """A set, or a `Subset` of one -> its name, whether its images are labeled, and their number."""
+    whole = faces.dataset if isinstance(faces, Subset) else faces
+    if hasattr(whole, "report"):
+        folder = Path(whole.report.source)
+    else:
+        folder = Path(getattr(whole, "folder", type(whole).__name__))
+    labeled = (folder / "labels.csv").is_file()
+    return {"name": folder.name, "labeled": labeled, "images": len(faces)}
+
+
 class LazyFaces(Dataset):
     """A folder of images: (N, size, size, 3) uint8, each read only when it is asked for.
 
@@ -130,6 +141,7 @@ class LazyFaces(Dataset):
     """
 
     def __init__(self, folder: str | Path, size: int = 64):
+        self.folder = expand(folder)
         self.paths = find_images(folder)
         self.size = size
         self.unreadable = set()

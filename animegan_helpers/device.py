@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to load: only the functions that need i
 
 MAX_PROCESSES = 61  # Windows can't wait for more at once
 KAGGLE_OUTPUT = Path("/kaggle/working")  # the folder that a Kaggle session may write to
+KAGGLE_INPUT = Path("/kaggle/input")  # what is attached to it: data sets, outputs of notebooks
 COLAB = Path("/content")  # the same on Colab
 
 
@@ -138,6 +139,15 @@ def data_folder() -> Path:
     return current / "data"
 
 
+def run_folders() -> list[Path]:
+    """-> the folders that may hold runs: data/runs, and on Kaggle those of attached outputs."""
+    folders = [data_folder() / "runs"]
+    if where() == "kaggle":
+        for depth in range(1, 5):
+            folders += sorted(KAGGLE_INPUT.glob("*/" * depth + "data/runs"))
+    return folders
+
+
 def keep_runs() -> str:
     """On Colab, make `data/runs` a link to Google Drive, so that runs outlive the session.
 
@@ -176,6 +186,9 @@ def _move_runs(source, target) -> list[str]:
     source.mkdir(parents=True, exist_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     for run in sorted(source.iterdir()):
-        if not (target / run.name).exists():
+        if run.is_file():  # the choice of data: this session's is the newer one
+            os.replace(shutil.copy(run, target / f".{run.name}.part"), target / run.name)
+            run.unlink()
+        elif not (target / run.name).exists():
             shutil.move(run, target / run.name)
     return sorted(run.name for run in source.iterdir())

@@ -66,11 +66,10 @@ def choose(source: str | Path | None) -> Path:
     """Get a source and keep it for all pages; None returns to synthetic faces. -> its folder."""
     origin = sources.resolve("drawn" if source is None else source)
     folder = origin.path if origin.kind == "prepared" else get(origin.name)
+    is_name = origin.kind in ("drawn", "public")  # it means the same on every machine
     chosen = sources.chosen_file()
     chosen.parent.mkdir(parents=True, exist_ok=True)
-    chosen.unlink(missing_ok=True)
-    if origin.kind != "drawn":
-        chosen.write_bytes(os.fsencode(folder.resolve()))
+    chosen.write_bytes(os.fsencode(origin.name if is_name else folder.resolve()))
     return folder
 
 

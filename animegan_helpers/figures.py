@@ -91,6 +91,8 @@ def grid(images: Images, columns: int | None = None, zoom: int = 1) -> Image.Ima
     """
     if images.ndim == 4 and images.shape[1] == 3:
         images = to_pixels(images)
+    if isinstance(images, torch.Tensor):
+        images = images.cpu()
     pixels = np.asarray(images)
     count, height, width, _ = pixels.shape
     if columns is None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from .checkpoints import CheckpointError, load, save
 from .dataset import BatchOrder, Faces
+from .device import move
 from .drawn import ATTRIBUTES, read_labels
 from .images import flip, to_tensor
 from .layers import down
@@ -141,6 +142,7 @@ def train_judge(
     batch: int = 64,
     seed: int = 0,
     lr: float = 1e-2,
+    device: torch.device | str = "cpu",
 ) -> Judge:
     """N uint8 faces and their (N, 9) labels -> a trained judge, in eval mode.
 
@@ -148,7 +150,7 @@ def train_judge(
     """
     if len(faces) != len(labels):
         raise ValueError(f"{len(faces)} faces and {len(labels)} labels: each face needs one row")
-    judge = _new_judge(seed)
+    judge = _new_judge(seed).to(device)
     order = BatchOrder(len(faces), batch, seed)
     steps = epochs * len(order)
     optimizer = torch.optim.AdamW(judge.parameters(), lr, weight_decay=0.05)
@@ -156,14 +158,14 @@ def train_judge(
     bar = tqdm(range(steps), desc="training the judge", unit="step")
     for step, rows in zip(bar, order):
         images = _flip_and_shift(faces[rows], seed, step)
-        loss = _attribute_loss(judge, images, labels[rows])
+        loss = _attribute_loss(judge, move(images, device), move(labels[rows], device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
     # The features' mean and variance are those of the faces as they are, not shifted.
-    update_bn(image_batches(faces), judge)
+    update_bn((move(images, device) for images in image_batches(faces)), judge)
     return judge.eval()
 
 

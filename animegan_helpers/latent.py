@@ -107,17 +107,27 @@ def pca(G: nn.Module, count: int = 8, samples: int = 1000, seed: int = 0) -> Ten
     return F.normalize(positions.T @ z)
 
 
+def unlabeled_directions(G: nn.Module, count: int = 4) -> dict[str, Tensor]:
+    """A generator -> the first `count` directions of SeFa and of PCA by name, such as "SeFa 1".
+
+    They need neither labels nor a judge. What each of them changes, only eyes can say.
+    """
+    directions = {f"SeFa {i + 1}": direction for i, direction in enumerate(sefa(G, count))}
+    return directions | {f"PCA {i + 1}": direction for i, direction in enumerate(pca(G, count))}
+
+
 @torch.no_grad()
 def scale_scores(judge: nn.Module, faces: AnyFaces) -> Tensor:
     """N faces -> (N, 8): their positions on `SCALES`.
 
     A position is the mean of the scale's numbers, weighted by the judge's probabilities.
     """
-    features = extract_features(judge, faces)
+    device = next(judge.parameters()).device
+    features = extract_features(judge, faces).to(device)
     scores = []
     for attribute, numbers in SCALES.values():
         number_of = torch.tensor([numbers.get(value, 0.0) for value in ATTRIBUTES[attribute]])
-        probabilities = judge.heads[attribute](features).softmax(dim=1)  # (N, values)
+        probabilities = judge.heads[attribute](features).softmax(dim=1).cpu()  # (N, values)
         scores.append(probabilities @ number_of)
     return torch.stack(scores, dim=1)
 

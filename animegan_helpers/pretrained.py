@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from . import __version__, checkpoints, recipe_json
 from .checkpoints import CheckpointError
-from .device import data_folder
+from .device import run_folders
 from .generator import Generator
 from .judge import PRETRAINED, Judge, load_judge
-from .latent import attribute_directions
+from .latent import attribute_directions, unlabeled_directions
 from .recipes import Recipe
-from .runs import load_generator
+from .runs import load_generator, read_data
 
 
 def generator_arguments(G: Generator) -> dict:
@@ -89,7 +89,10 @@ def load_pretrained() -> tuple[Generator, dict[str, Tensor]]:
 def latest_or_pretrained(
     run: str | Path | None = None,
 ) -> tuple[Generator, dict[str, Tensor], str]:
-    """A run's folder -> its generator, its attribute directions, and where they come from.
+    """A run's folder -> its generator, directions by name, and where they come from.
+
+    The directions are those of the attributes. A run on faces without labels (real ones) gets
+    `latent.unlabeled_directions`.
 
     Without a run it is the newest run of page 05 in data/runs. If there is none, it is the newest
     that you trained yourself, from a shell, say. The runs of other pages (page 09 trains three of
@@ -98,21 +101,24 @@ def latest_or_pretrained(
     Raises CheckpointError if the run can't be read.
     """
     if run is None:
-        run = _newest_run()
+        run = newest_run()
     if run is None:
         G, directions = load_pretrained()
         return G, directions, "the pretrained generator"
     G = load_generator(run)
     source = f"your run {Path(run).name}"
+    data = read_data(run)
+    if not data.get("labeled", True):
+        return G, unlabeled_directions(G), f"{source} on {data['name']}"
     size = generator_arguments(G)["size"]
     if size != Judge.size:
         source += f", whose {size}-pixel faces were resized for the judge"
     return G, attribute_directions(G, load_judge()), source
 
 
-def _newest_run() -> Path | None:
+def newest_run() -> Path | None:
     """-> the newest run of page 05, or else the newest that no page made; None without either."""
-    runs = [run for run in (data_folder() / "runs").glob("*") if _saved_at(run) > 0]
+    runs = [run for folder in run_folders() for run in folder.glob("*") if _saved_at(run) > 0]
     of_page_05 = [run for run in runs if run.name == "page-05" or run.name.startswith("page-05-")]
     own = [run for run in runs if not run.name.startswith("page-")]
     return max(of_page_05 or own, key=_saved_at, default=None)

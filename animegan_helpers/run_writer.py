@@ -12,7 +12,7 @@ import torch
 from . import checkpoints, plotting, recipe_json
 from .checkpoints import CheckpointError
 from .history import Log, json_lines, parse_rows
-from .runs import MEASURES, NETWORKS
+from .runs import DATA, MEASURES, NETWORKS
 from .trainer import Trainer
 
 SAVE_SECONDS = 30  # at least so long between two checkpoints ...
@@ -23,14 +23,15 @@ PART_NAMES = {"opt_g": "G's optimizer", "opt_d": "D's optimizer"}  # parts of a 
 class Run:
     """The folder of a run while it trains. Only the main process writes (`writes`)."""
 
-    def __init__(self, path: str | Path, images: int, writes: bool = True):
+    def __init__(self, path: str | Path, data: dict, writes: bool = True):
+        """`data` is what `dataset.describe` says of the set that is trained on."""
         self.path = Path(path)
-        self.images = images
+        self.data = data
         self.writes = writes
         self.history_file = self.path / "history.jsonl"
 
     def open(self, trainer: Trainer) -> Log:
-        """Write recipe.json and the history up to now; -> the log. Rows of lost steps are cut.
+        """Write recipe.json, data.json and the history up to now; -> the log, without lost steps.
 
         Networks from before the run was resumed, and their measures, are removed: its checkpoint
         holds the networks, too.
@@ -40,6 +41,8 @@ class Run:
             rows = self._rows_until(trainer.steps_done)
             recipe = json.dumps(recipe_json.with_version(trainer.recipe), indent=1)
             checkpoints.atomic_write(self.path / "recipe.json", recipe.encode())
+            data = json.dumps(self.data, indent=1)
+            checkpoints.atomic_write(self.path / DATA, data.encode())
             checkpoints.atomic_write(self.history_file, json_lines(rows).encode())
             for name in (*NETWORKS, MEASURES):
                 (self.path / name).unlink(missing_ok=True)
@@ -95,7 +98,7 @@ class Run:
                 cure = "try a lower learning rate"
                 raise FloatingPointError(f"{part_name} is not finite at step {step}: {cure}")
         self.write_history(log)
-        state["images"] = self.images
+        state["images"] = self.data["images"]
         checkpoints.save(state, checkpoints.at_step(self.path, step))
         checkpoints.prune(self.path)
         self._saved_step = step

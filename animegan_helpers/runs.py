@@ -17,6 +17,7 @@ from .history import read_history
 from .trainer import Trainer
 
 NETWORKS = ("G.pth", "D.pth")  # of a run that has finished
+DATA = "data.json"  # what the run is trained on
 MEASURES = "measures.json"  # of these networks, by the command `measure`
 
 
@@ -35,7 +36,7 @@ def refuse_existing(run: str | Path) -> None:
     foreign = {path.relative_to(run).parts[0] for path in files}
     with suppress(CheckpointError):  # it has no recipe, which is written first
         read_recipe(run)
-        foreign -= {"recipe.json", "history.jsonl", "grids", "checkpoints"}
+        foreign -= {"recipe.json", DATA, "history.jsonl", "grids", "checkpoints"}
     if foreign:
         raise FileExistsError(
             f"{run} holds {min(foreign)}, which is not of a run: choose a new folder for the run"
@@ -63,6 +64,14 @@ def read_recipe(run: str | Path) -> recipes.Recipe:
         return recipe_json.from_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} can't be read: {error}") from None
+
+
+def read_data(run: str | Path) -> dict:
+    """A run's folder -> `name`, `labeled` and `images` of its set; {} if it does not say."""
+    try:
+        return json.loads((expand(run) / DATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def load_generator(run: str | Path) -> Generator:

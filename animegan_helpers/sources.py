@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from .device import data_folder
+from .device import data_folder, run_folders
 from .files import expand
 from .image_files import holds_images
 
@@ -115,11 +115,21 @@ def _default() -> str:
     named = os.environ.get("ANIMEGAN_DATA")
     if named:
         return named
-    if chosen_file().exists():
-        return os.fsdecode(chosen_file().read_bytes()).strip()
-    return "drawn"
+    return chosen_name() or "drawn"
 
 
 def chosen_file() -> Path:
-    """-> the file that keeps what `download.choose` chose: a path, encoded as paths are."""
-    return data_folder() / "chosen.txt"
+    """-> the file that keeps what `download.choose` chose: a path as its bytes, or a set's name.
+
+    It lies beside the runs, since these are what outlives a session on Colab and Kaggle.
+    """
+    return data_folder() / "runs" / "chosen.txt"
+
+
+def chosen_name() -> str | None:
+    """-> the choice that was kept, on Kaggle also in an attached output; None without one."""
+    for folder in run_folders():
+        file = folder / chosen_file().name
+        if file.is_file():
+            return os.fsdecode(file.read_bytes()).strip()
+    return None

@@ -121,6 +121,7 @@ class DeviceFaces(Dataset):
     """A `Faces` set kept whole on the device: rows -> (N, size, size, 3) uint8, cut there."""
 
     def __init__(self, faces: Faces, device: torch.device | str):
+        self.report = faces.report
         self.pixels = torch.tensor(faces.array, device=device)
 
     def __len__(self) -> int:

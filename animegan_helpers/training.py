@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from . import runs
-from .dataset import batches, split
+from .dataset import batches, describe, split
 from .distributed import Distributed
 from .files import expand
 from .locks import lock
@@ -85,12 +85,11 @@ def train(
 ) -> Trainer:
     """Train on a `Faces` set until `steps`, `epochs` or `minutes` in all, or as the recipe says.
 
-    The folder `run` gets recipe.json, history.jsonl, grids and checkpoints, finally G.pth and
-    D.pth. `resume` goes on from the newest checkpoint; `from_run` starts with another run's
-    networks. SIGINT (Ctrl-C, the notebook's stop button) ends it after the current step, saved;
-    SIGTERM does, too, and then ends the process. `callback(trainer, log)` is called when `log.rows`
-    has grown and once at the end. Raises FileExistsError for an existing run without `resume`,
-    CheckpointError for a bad one, and Locked for one that another process trains.
+    `run` is a folder. `resume` goes on from its newest checkpoint; `from_run` starts with another
+    run's networks. SIGINT (Ctrl-C, the notebook's stop button) ends it after the current step,
+    saved; SIGTERM does, too, and then ends the process. `callback(trainer, log)` is called when
+    `log.rows` has grown and once at the end. Raises FileExistsError for an existing run without
+    `resume`, CheckpointError for a bad one, and Locked for one that another process trains.
     """
     run = expand(run)
     distributed = distributed or Distributed()
@@ -103,7 +102,8 @@ def train(
         _begin(trainer, run, len(faces), resume, from_run)
         loader = batches(faces, recipe.batch, seed, trainer.steps_done, workers)
         length = training_length(recipe, steps, epochs, minutes, steps_per_epoch=len(loader))
-        _loop(trainer, loader, Run(run, len(faces), distributed.is_main), length, stop, callback)
+        writer = Run(run, describe(faces), writes=distributed.is_main)
+        _loop(trainer, loader, writer, length, stop, callback)
     return trainer
 
 

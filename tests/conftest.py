@@ -42,6 +42,7 @@ SLOW_MODULES = (
     "test_files",
     "test_gpu",
     "test_main",
+    "test_pages_on_a_gpu",
     "test_pages_run",
     "test_promises",
     "test_web_page",

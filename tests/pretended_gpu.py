@@ -13,7 +13,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
-from animegan_helpers import device
+from animegan_helpers import device, recipes
 
 NAMES = {(6, 0): "Tesla P100", (7, 5): "Tesla T4", (9, 0): "H100"}
 MEMORY = 16 * 2**30
@@ -144,7 +144,10 @@ def autocast(library, operation):
 
 
 def install(capability=(7, 5)):
-    """From here on, in this process, `device.pick()` chooses a GPU of this compute capability."""
+    """From here on, in this process, `device.pick()` chooses a GPU of this compute capability.
+
+    Recipes get at most width 32 and batches of 8, to be quick enough.
+    """
     backend = SimpleNamespace(
         is_available=lambda: True,
         is_initialized=lambda: True,
@@ -167,5 +170,25 @@ def install(capability=(7, 5)):
     torch.cuda.mem_get_info = lambda device=None: (MEMORY, MEMORY)
     torch.cuda.get_device_name = lambda device=None: NAMES[capability]
     device.is_cuda = lambda device: str(device).partition(":")[0] in ("cuda", "gpu")
+    for name, recipe in recipes.RECIPES.items():
+        small = {"width": min(recipe.width, 32), "batch": min(recipe.batch, 8)}
+        recipes.RECIPES[name] = recipe.changed(**small)
     machine = device.Machine(torch.device("gpu", 0), NAMES[capability], width=32, batch=8)
     device.pick = lambda: machine
+
+
+def find_networks_on_the_cpu(found):
+    """From here on, `found` gets the name of each network that is given a batch on the CPU.
+
+    Single layers, and a network that is shown fewer than eight images, are demonstrations.
+    """
+
+    def look(network, inputs):
+        x = inputs[0] if inputs and isinstance(inputs[0], torch.Tensor) else torch.zeros(0)
+        is_network = any(True for _ in network.children()) and any(
+            True for _ in network.parameters()
+        )
+        if is_network and x.device.type == "cpu" and x.dim() > 1 and len(x) >= 8:
+            found.append(f"{type(network).__name__} of {tuple(x.shape)}")
+
+    torch.nn.modules.module.register_module_forward_pre_hook(look)

@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch.utils import backend_registration
 
-if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
-    pytest.skip("this version of torch can't pretend a GPU", allow_module_level=True)
+needs_python_backend = pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this version of torch can't pretend a GPU",
+)
+pytestmark = needs_python_backend
 
 START = """
 import sys

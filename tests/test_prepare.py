@@ -382,8 +382,8 @@ def test_a_prepared_set_can_be_named_in_every_way(drawn_folder, home, monkeypatc
         with pytest.raises(ValueError, match="set was prepared at 16 pixels, not 64"):
             load_faces()
     monkeypatch.delenv("ANIMEGAN_DATA")
-    (home / "data").mkdir()
-    (home / "data" / "chosen.txt").write_text(str(home / "set"))
+    (home / "data" / "runs").mkdir(parents=True)
+    (home / "data" / "runs" / "chosen.txt").write_text(str(home / "set"))
     assert (load_faces(size=16).array == pixels).all()
 
 

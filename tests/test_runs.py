@@ -66,7 +66,7 @@ def run(uncut, tmp_path):
 def test_a_run_leaves_its_recipe_history_grids_checkpoints_and_networks(uncut):
     _, run = uncut(DEFAULT)
     steps = ("00000000", "00000010")
-    expected = ["D.pth", "G.pth", "history.jsonl", "recipe.json"]
+    expected = ["D.pth", "G.pth", "data.json", "history.jsonl", "recipe.json"]
     expected += [f"grids/step_{step}.png" for step in steps]
     expected += [f"checkpoints/step_{step}.pt" for step in steps]
     assert files_in(run) == sorted(expected)
@@ -131,7 +131,7 @@ def saves_in(seconds, seconds_per_save, clock, run, trainer):
     "seconds_per_save, between", [(0.01, 30), (0.5, 30), (1.0, 50), (4.0, 200)]
 )
 def test_saving_takes_at_most_2_percent_of_the_time(seconds_per_save, between, clock, tmp_path):
-    run = Run(tmp_path, images=1000)
+    run = Run(tmp_path, {"images": 1000})
     began = saves_in(1000, seconds_per_save, clock, run, Trainer(BCE))
     gaps = [after - before for before, after in zip(began, began[1:])]
     assert gaps == pytest.approx([between] * len(gaps), abs=0.11) and len(gaps) >= 3
@@ -140,9 +140,9 @@ def test_saving_takes_at_most_2_percent_of_the_time(seconds_per_save, between, c
 
 def test_a_resumed_run_is_saved_30_seconds_later(clock, tmp_path):
     trainer = Trainer(BCE)
-    Run(tmp_path, images=1000).open(trainer)
+    Run(tmp_path, {"images": 1000}).open(trainer)
     trainer.steps_done, trainer.seconds = 500, 1000.0
-    run = Run(tmp_path, images=1000)
+    run = Run(tmp_path, {"images": 1000})
     run.open(trainer)
     for seconds, due in ((1029.9, False), (1030.0, True)):
         trainer.seconds = seconds
@@ -150,13 +150,13 @@ def test_a_resumed_run_is_saved_30_seconds_later(clock, tmp_path):
 
 
 def test_the_film_gets_a_grid_at_powers_of_two_and_halfway_between_them(tmp_path):
-    run = Run(tmp_path, images=1000)
+    run = Run(tmp_path, {"images": 1000})
     due = [step for step in range(600) if run.grid_due(SimpleNamespace(steps_done=step))]
     assert due == [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
 def test_a_process_that_is_not_the_main_one_writes_nothing(tmp_path):
-    run = Run(tmp_path / "run", images=16, writes=False)
+    run = Run(tmp_path / "run", {"images": 16}, writes=False)
     trainer = Trainer(BCE)
     log = run.open(trainer)
     log.append(torch.ones(4))

@@ -78,8 +78,8 @@ def test_the_environment_names_the_default(folder, home, monkeypatch):
 
 
 def test_the_environment_comes_before_the_choice_that_was_kept(folder, home, monkeypatch):
-    (home / "data").mkdir()
-    (home / "data" / "chosen.txt").write_text(str(folder))
+    (home / "data" / "runs").mkdir(parents=True)
+    (home / "data" / "runs" / "chosen.txt").write_text(str(folder))
     assert resolve() == Source("folder", str(folder), folder)
     monkeypatch.setenv("ANIMEGAN_DATA", "drawn")
     assert resolve().kind == "drawn"
@@ -104,8 +104,8 @@ def test_an_unknown_name_is_reported_and_synthetic_faces_do_not_replace_it(home,
 
 
 def test_a_choice_whose_folder_is_gone_is_named(home):
-    (home / "data").mkdir()
-    (home / "data" / "chosen.txt").write_text(str(home / "mine"))
+    (home / "data" / "runs").mkdir(parents=True)
+    (home / "data" / "runs" / "chosen.txt").write_text(str(home / "mine"))
     with pytest.raises(FileNotFoundError, match="mine"):
         resolve()
 

@@ -1,43 +1,81 @@
-"""All that a GPU is asked in one go, in under ten minutes: limit, ladder, source run, our faces.
+"""Ten minutes on an NVIDIA GPU: what works there, how fast it is, and how the faces look.
 
-python tests/benchmarks/gpu.py [--data REAL_FACES] [--minutes 4] [--ours 2] [--out FOLDER] [--small]
--> gpu.json in FOLDER (default: recorded/) and beside it gpu_source_1.png and _2.png (sample grids
-of the source run), gpu_after_minutes.png (what to expect when), gpu_faces_1.png and _2.png (ours)
+python tests/benchmarks/gpu.py [--data ZIP_OR_FOLDER] [--out FOLDER] [--only PART ...] [--small]
+-> gpu.json in FOLDER (default: recorded/) with the results of each part; beside it sample grids and
+a film strip: gpu_synthetic_1.png, gpu_synthetic_2.png, gpu_synthetic_film.png. With `--data`, real
+faces by any name that `load_faces` takes, also gpu_real_1.png and so on.
 
-`--data` is a source as `load_faces` takes it (default: the synthetic faces). `--minutes` is the
-most that the source run may take: if the ladder predicts that its 149,100 steps take longer, it is
-cut. `--search 45` instead tries recipes for a GPU's default, 45 seconds each, on the synthetic
-faces, about ten minutes in all -> gpu_search.json. `--small` does all of it in seconds, on a CPU
-too, to see that it works: its numbers mean nothing.
+Each part is a process with a timeout. gpu.json is written after each part. A part that fails leaves
+its last lines of stderr there, one that is too slow its timeout, both beside what they had measured
+by then, and the next part runs. Preparing the faces comes on top of the ten minutes.
+`--search 45` instead tries recipes for a GPU's default, 45 seconds each -> gpu_search.json.
+`--small` does all of it in about a minute, on a CPU too, to see that it works: its numbers mean
+nothing.
 """
 
 import argparse
+import gc
 import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from comparisons import ladder
-from loops import flops, limit
-from race import numbers_of
-from record import write_json
-from run import versions
+import torch.distributed as dist
+import torch.nn.functional as F
+from loops import OurLoop, flops, limit, steps_per_second, wait_for_gpu
+from record import processor, write_json
 
-from animegan_helpers import device, drawn, metrics, plotting, recipe_json, recipes
-from animegan_helpers.dataset import Faces
+from animegan_helpers import checkpoints, device, drawn, metrics, plotting, recipe_json, recipes
+from animegan_helpers.dataset import Faces, batches
+from animegan_helpers.distributed import Distributed
 from animegan_helpers.generator import Generator, sample
-from animegan_helpers.history import Log
+from animegan_helpers.history import Log, read_history
 from animegan_helpers.judge import load_judge
 from animegan_helpers.prepare import load_faces, prepare
 from animegan_helpers.recipes import Recipe
+from animegan_helpers.rng import rng
+from animegan_helpers.run_writer import Run
 from animegan_helpers.runs import load_generator
-from animegan_helpers.speed import best_speed
-from animegan_helpers.trainer import Trainer
+from animegan_helpers.speed import PLAIN, Speed, best_speed, self_check, to_device
+from animegan_helpers.trainer import Trainer, train_step
 from animegan_helpers.training import train
 
-MARKS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20)  # minutes at which our run is shown
+TIMEOUTS = {  # part: the seconds that it may take on a T4, its start included; 600 in all
+    "device": 25,
+    "precision": 40,
+    "resume": 85,
+    "rates": 50,
+    "synthetic": 130,
+    "real": 115,
+    "profile": 25,
+    "graph": 50,
+    "long": 50,
+    "processes": 30,
+}
+MARKS = (5, 15, 30, 60, 90)  # seconds of training, shown in a film strip; the last is its end
 SMALL_SIZES = {"width": 4, "batch": 8}
-TRIES = {  # changes to the default of a GPU
+MATRIX_SIZES = (2048, 4096, 8192)
+PAGE = Path(__file__).parents[2] / "notebooks" / "10_make_it_fast.ipynb"
+CELLS = ("import functools", "class Compiled:", "class Graphed:", "def graphed_step(")  # of PAGE
+RUNGS = {  # of part "graph": recipe, is it compiled, is it a CUDA graph; what may fail comes last
+    "eager": ("300-epochs", False, False),
+    "graph": ("300-epochs", False, True),
+    "graph, with R1": ("default-gpu", False, True),
+    "compiled": ("300-epochs", True, False),
+    "compiled, graph": ("300-epochs", True, True),
+}
+TRIES = {  # of the search: changes to the default of a GPU
     "as it is": {},
     "rates doubled": {"lr_g": 4e-4, "lr_d": 4e-4},
     "rates 1e-3": {"lr_g": 1e-3, "lr_d": 1e-3},
@@ -52,167 +90,626 @@ TRIES = {  # changes to the default of a GPU
 }
 
 
-class MarksCallback:
-    """A callback of `train`: keeps a sample grid of the run, and its label, at each of MARKS."""
+@dataclass(frozen=True)
+class Job:
+    """What a part is given. The parent writes it to job.json, the part's process reads it."""
 
-    def __init__(self):
-        self.marks_left = list(MARKS)
+    work: str  # a folder; each part has one of its own in it
+    out: str  # the folder for images
+    synthetic: str  # the folder of a prepared set
+    real: str | None  # of another one, if there is one
+    small: bool
+    minutes: float  # for all parts
+    search: float | None = None  # seconds of a try
+    part: str = ""  # a name in PARTS or TRIES
+
+    @property
+    def folder(self) -> Path:
+        """The part's own folder."""
+        return Path(self.work) / self.part
+
+    def recipe(self, name: str, **changes: object) -> Recipe:
+        """-> a recipe with some of its numbers changed; in a small job a small one."""
+        if self.small:
+            changes |= SMALL_SIZES
+        return recipes.get(name, **changes)
+
+    def scaled(self, seconds: float) -> float:
+        """Seconds of a job of ten minutes -> seconds of this one."""
+        return 0.05 if self.small else seconds * self.minutes / 10
+
+    def keep(self, result: dict) -> None:
+        """Write what the part has measured so far."""
+        write_json(result, self.folder / "result.json")
+
+
+class Steps:
+    """A recipe's trainer on the GPU, by default in the package's precision, and its batches."""
+
+    def __init__(self, job: Job, recipe: str, speed: Speed | None = None, data: str | None = None):
+        self.recipe = job.recipe(recipe)
+        self.where = device.pick().device
+        self.loop = OurLoop(self.recipe, self.where, speed)
+        faces = to_device(Faces(data or job.synthetic), self.where)
+        self.loader = iter(batches(faces, self.recipe.batch))
+
+    def run(self, steps: int) -> float:
+        """Train for some steps -> the seconds that they took."""
+        wait_for_gpu()
+        start = time.perf_counter()
+        for _ in range(steps):
+            self.loop.step(next(self.loader))
+        wait_for_gpu()
+        return time.perf_counter() - start
+
+    def per_second(self, seconds: float, warm_up: int) -> float:
+        """-> steps per second, after a warm-up of some steps."""
+        return steps_per_second(self.loop.step, self.loader, seconds, warm_up)
+
+
+def half_dtypes(where: torch.device) -> list[torch.dtype]:
+    """-> half-precision types to measure, the package's choice first. A CPU has both, slowly."""
+    best = best_speed(where).dtype
+    if best is None and device.is_cuda(where):
+        return []
+    if best == torch.float16:
+        return [torch.float16]
+    return [torch.bfloat16, torch.float16]
+
+
+def name_of(dtype: torch.dtype | None) -> str:
+    """A type of a `Speed` -> its name, such as "bfloat16"."""
+    return str(dtype or torch.float32).removeprefix("torch.")
+
+
+def weights_of(trainer: Trainer) -> torch.Tensor:
+    """-> all weights of G and D in one row, on the CPU."""
+    weights = [*trainer.G.parameters(), *trainer.D.parameters()]
+    return torch.cat([weight.detach().cpu().flatten() for weight in weights])
+
+
+# ---- 1 device, 2 precision, 3 resume ----
+
+
+def try_device(job: Job) -> dict:
+    """-> what was picked, its versions, a convolution, the rates of matrix products."""
+    machine = device.pick()
+    where = machine.device
+    result = {"picked": str(machine), "device": where.type, "CUDA": torch.version.cuda}
+    result["cuDNN"] = torch.backends.cudnn.version()
+    if device.is_cuda(where):
+        result["capability"] = list(torch.cuda.get_device_capability(where))
+        result["free and total GB"] = [size / 1e9 for size in torch.cuda.mem_get_info(where)]
+    images = torch.randn(8, 16, 32, 32, generator=rng(0, "images"))
+    weight = torch.randn(32, 16, 4, 4, generator=rng(0, "weights"))
+    start = time.perf_counter()
+    output = F.conv2d(images.to(where), weight.to(where), stride=2).cpu()
+    result["seconds of the first convolution"] = time.perf_counter() - start
+    difference = (output - F.conv2d(images, weight, stride=2)).abs().max().item()
+    result["its largest difference from the CPU's"] = difference
+    job.keep(result)
+    if where.type != "cuda":
+        return result | {"GFLOP/s": {"float32": limit(where, sizes=(256,))}}
+    rates = {"float32": limit(where, sizes=MATRIX_SIZES)}
+    for dtype in half_dtypes(where):
+        rates[name_of(dtype)] = limit(where, dtype, MATRIX_SIZES)
+    if torch.bfloat16 in half_dtypes(where):  # such a GPU has TF32, and float32 convolutions use it
+        torch.set_float32_matmul_precision("high")
+        rates["TF32"] = limit(where, sizes=MATRIX_SIZES)
+    return result | {"GFLOP/s": rates}
+
+
+def compare_precisions(job: Job) -> dict:
+    """-> self-checks of two recipes in half precision; float32 on the GPU and on the CPU."""
+    where = device.pick().device
+    checks = {}
+    for name in ("default-gpu", "300-epochs"):
+        recipe = job.recipe(name)
+        images = Faces(job.synthetic)[: recipe.batch]
+        for dtype in half_dtypes(where):
+            plain = Trainer(recipe, device=where, speed=PLAIN)
+            fast = Trainer(recipe, device=where, speed=Speed(dtype))
+            checks[f"{name}, {name_of(dtype)}"] = asdict(self_check(plain, fast, images))
+            job.keep({"self-checks": checks})
+    return {"self-checks": checks, "float32, GPU and CPU": compare_with_cpu(job, where)}
+
+
+def compare_with_cpu(job: Job, where: torch.device, steps: int = 5) -> dict:
+    """A few float32 steps on both devices, without TF32 -> how far apart they are."""
+    torch.backends.cudnn.allow_tf32 = False  # that of matrix products is off anyway
+    recipe = job.recipe("default-gpu", width=8, batch=16)
+    images = Faces(job.synthetic)[: recipe.batch]
+    numbers = []
+    changes = []
+    for place in ("cpu", where):
+        trainer = Trainer(recipe, device=place, speed=PLAIN)
+        before = weights_of(trainer)
+        numbers.append(torch.stack([trainer.step(images).cpu() for _ in range(steps)]))
+        changes.append(weights_of(trainer) - before)
+    return {
+        "steps": steps,
+        "loss_gap": (numbers[1] - numbers[0]).abs().max().item(),
+        "cosine": F.cosine_similarity(*changes, dim=0).item(),
+    }
+
+
+def stop_and_resume(job: Job) -> dict:
+    """-> a run from the shell, stopped and resumed; a run that moves to the GPU and back."""
+    result = {"from the shell": resume_in_shell(job), "moved": []}
+    job.keep(result)
+    faces = Faces(job.synthetic)
+    recipe = job.recipe("default-gpu", width=16, batch=16)
+    run = job.folder / "moved"
+    for steps, place in ((3, "cpu"), (6, device.pick().device), (9, "cpu")):
+        trainer = train(recipe, faces, run, steps=steps, device=place, resume=steps > 3)
+        row = {"device": str(place), "dtype": name_of(trainer.speed.dtype)}
+        result["moved"].append(row | {"steps": trainer.steps_done})
+        job.keep(result)
+    return result
+
+
+def resume_in_shell(job: Job) -> dict:
+    """`train`, stopped by SIGINT after its first grids, and resumed -> how both ended."""
+    run = job.folder / "shell"
+    steps = 100 if job.small else 600
+    command = [sys.executable, "-m", "animegan_helpers", "train", "--steps", str(steps)]
+    command += ["--data", job.synthetic, "--run", str(run)]
+    if job.small:
+        command += ["--width", "4", "--batch", "8"]
+    grid = run / "grids" / ("step_00000016.png" if job.small else "step_00000064.png")
+    start = time.perf_counter()
+    process = subprocess.Popen(command)
+    while process.poll() is None and not grid.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    codes = [process.wait()]
+    stopped_at = checkpoints.newest(run)["steps_done"]
+    codes.append(subprocess.run([*command, "--resume"]).returncode)
+    return {
+        "exit codes": codes,
+        "steps": [stopped_at, checkpoints.newest(run)["steps_done"]],
+        "history is complete": read_history(run)["step"].tolist() == list(range(1, steps + 1)),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+# ---- 4 rates, 5 faces ----
+
+
+def measure_rates(job: Job) -> dict:
+    """-> steps per second in float32 and half precision, round by round; the cost of a save."""
+    where = device.pick().device
+    dtypes = [None, *half_dtypes(where)[:1]]
+    trainings = {}
+    for dtype in dtypes:
+        speed = replace(best_speed(where), dtype=dtype)
+        trainings[name_of(dtype)] = Steps(job, "default-gpu", speed)
+    rates = {}
+    for turn in range(3):
+        warm_up = 10 if turn == 0 and not job.small else 1
+        for name, training in trainings.items():
+            for benchmark in (True, False):
+                torch.backends.cudnn.benchmark = benchmark
+                rate = training.per_second(job.scaled(1.5), warm_up)
+                rates.setdefault(f"{name}, cudnn.benchmark {benchmark}", []).append(rate)
+    medians = {name: statistics.median(rounds) for name, rounds in rates.items()}
+    result = {"recipe": "default-gpu", "steps/s": medians, "rounds": rates}
+    job.keep(result)
+    return result | {"a save": cost_of_a_save(trainings["float32"].loop.trainer, job.folder)}
+
+
+def cost_of_a_save(trainer: Trainer, folder: Path) -> dict:
+    """-> the seconds of three saves of a checkpoint, and its size."""
+    file = folder / "checkpoint.pt"
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        checkpoints.save(trainer.state(), file)
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds, "MB": file.stat().st_size / 1e6}
+
+
+@contextmanager
+def timed_saves() -> Iterator[list[dict]]:
+    """Within it each save of a run adds its step and its seconds to the list that it gives."""
+    saves = []
+    save = Run.save
+
+    def timed_save(run: Run, trainer: Trainer, log: Log) -> None:
+        wait_for_gpu()  # for the steps before the save, which are no part of it
+        start = time.perf_counter()
+        save(run, trainer, log)
+        saves.append({"step": trainer.steps_done, "seconds": time.perf_counter() - start})
+
+    Run.save = timed_save
+    try:
+        yield saves
+    finally:
+        Run.save = save
+
+
+class MarksCallback:
+    """A callback of `train`: keeps a sample grid, and its label, at each mark and at the end."""
+
+    def __init__(self, marks: Sequence[float]):
+        self.marks_left = list(marks)  # in seconds
         self.grids = []
         self.labels = []
         self.last_step = 0
 
     def __call__(self, trainer: Trainer, log: Log) -> None:
-        mark_reached = self.marks_left and trainer.seconds >= 60 * self.marks_left[0]
+        mark_reached = self.marks_left and trainer.seconds >= self.marks_left[0]
         is_due = log.finished or mark_reached
         if not is_due or trainer.steps_done == self.last_step:
             return
         self.last_step = trainer.steps_done
-        self.marks_left = [mark for mark in self.marks_left if 60 * mark > trainer.seconds]
+        self.marks_left = [mark for mark in self.marks_left if mark > trainer.seconds]
         self.grids.append(plotting.grid(trainer.fixed_faces(), 8))
-        self.labels.append(f"{trainer.seconds / 60:.2g} min,\nstep {trainer.steps_done:,}")
+        self.labels.append(f"{trainer.seconds:.0f} s,\nstep {trainer.steps_done:,}")
 
 
-def train_and_time(recipe: Recipe, faces: Faces, run: Path, where: torch.device, **length) -> dict:
-    """A recipe trains in the folder `run` -> how far it came, and how fast."""
-    trainer = train(recipe, faces, run, device=where, **length)
-    rate = trainer.steps_done * recipe.batch / trainer.seconds
-    return {
+def train_on(job: Job, faces: Faces) -> tuple[Generator, dict]:
+    """The default of a GPU trains for 90 s -> the EMA generator, and how the run went.
+
+    A film strip and two sample grids are left in the job's `out`.
+    """
+    machine = device.pick()
+    recipe = job.recipe("default-gpu")
+    marks = MarksCallback([job.scaled(mark) for mark in MARKS])
+    length = {"steps": 3} if job.small else {"minutes": job.scaled(MARKS[-1]) / 60}
+    run = job.folder / "run"
+    with timed_saves() as saves:
+        trainer = train(recipe, faces, run, device=machine.device, callback=marks, **length)
+    steps = trainer.steps_done
+    seconds = trainer.seconds
+    while_training = [save["seconds"] for save in saves if 0 < save["step"] < steps]
+    result = {
         "recipe": recipe_json.to_json(recipe),
         "images in the set": len(faces),
-        "steps": trainer.steps_done,
-        "seconds": round(trainer.seconds, 3),
-        "images/s": round(rate, 1),
-        "TFLOP/s": rate * flops(recipe) / 1e12,
+        "dtype": name_of(trainer.speed.dtype),
+        "steps": steps,
+        "seconds": seconds,
+        "images/s": steps * recipe.batch / seconds,
+        "steps in 15 minutes, extrapolated": round(900 * steps / seconds),
+        "saves": saves,
+        "share of the time that saving took": sum(while_training) / seconds,
     }
-
-
-def save_samples(G: Generator, name: str, what: str, out: Path) -> None:
-    """A generator -> two images of 64 faces in `out`, from seeds 1 and 2."""
+    job.keep(result)
+    what = f"Recipe {recipe.name} on {len(faces):,} {job.part} images: {steps:,} steps"
+    what += f" in {seconds:.0f} s on {machine.name} (torch {torch.__version__})"
+    strip = plotting.film_strip(marks.grids, marks.labels, f"{what}.")
+    strip.save(Path(job.out) / f"gpu_{job.part}_film.png")
+    G = trainer.ema_generator()
     for seed in (1, 2):
         figure = plotting.show_grid(sample(G, 64, seed), f"{what}; seed {seed}.", columns=8, zoom=2)
-        figure.save(out / f"{name}_{seed}.png")
+        figure.save(Path(job.out) / f"gpu_{job.part}_{seed}.png")
+    return G, result
 
 
-def in_words(run: str, results: dict) -> str:
-    """The name of a run -> what a caption says about it."""
-    row = results[run]
-    minutes = f"{row['seconds'] / 60:.1f} minutes on {results['machine']}, {results['date']}"
-    images = row["images in the set"]
-    return f"Recipe {row['recipe']['name']}, {images:,} images, {row['steps']:,} steps in {minutes}"
+def train_on_synthetic(job: Job) -> dict:
+    """-> how a run on the synthetic faces went, and the measures of its faces."""
+    faces = Faces(job.synthetic)
+    G, result = train_on(job, faces)
+    count = 70 if job.small else 2000
+    return result | {"measured": metrics.measure(G, faces, load_judge(), count=count, seeds=(0,))}
 
 
-def save_results(results: dict, out: Path) -> None:
-    """-> gpu.json, after each part, so that a later failure does not lose it."""
-    write_json(results, out / "gpu.json")
+def train_on_real(job: Job) -> dict:
+    """-> how a run on the real faces went. Nothing here can measure them: look at the images."""
+    return train_on(job, Faces(job.real))[1]
 
 
-def measure_speed(args: argparse.Namespace, faces: Faces, source: Recipe) -> dict:
-    """-> the limit, and the ladder of speed-ups with their shares of the limit."""
-    where = device.pick().device
-    half = best_speed(where).dtype or torch.bfloat16
-    sizes = (256,) if args.small else (2048, 4096, 8192)
-    results = versions(where)
-    results["small"] = args.small
-    results["half precision"] = str(half).removeprefix("torch.")
-    rates = {
-        "float32": limit(where, sizes=sizes),
-        "half precision": limit(where, half, sizes),
+# ---- 6 profile, 7 graph, 8 long ----
+
+
+def profile_steps(job: Job) -> dict:
+    """-> the operations of a step, how busy they keep the GPU, and the most expensive ones."""
+    training = Steps(job, "default-gpu")
+    steps = 3 if job.small else 20
+    training.run(steps)
+    seconds = training.run(steps)  # the profiler slows down the launches
+    with torch.profiler.profile() as profiler:
+        training.run(steps)
+    microseconds = Counter()
+    counts = Counter()
+    for event in profiler.events():
+        if is_operation(event, on_gpu=training.where.type == "cuda"):
+            microseconds[event.name] += event.time_range.elapsed_us()
+            counts[event.name] += 1
+    most_expensive = {}
+    for name, total in microseconds.most_common(10):
+        row = {"share": total / microseconds.total(), "per step": counts[name] / steps}
+        most_expensive[name[:120]] = row
+    return {
+        "steps": steps,
+        "seconds of a step": seconds / steps,
+        "operations of a step": counts.total() / steps,
+        "share of the time in which the GPU computes": microseconds.total() / 1e6 / seconds,
+        "most expensive": most_expensive,
     }
-    results["GFLOP/s"] = rates
-    results["ladder"] = ladder(source, faces, where, seconds=0.05 if args.small else 5)
-    for rung in results["ladder"]:
-        gflops = rung["images/s"] * flops(source) / 1e9
-        rung["share of the half-precision limit"] = gflops / rates["half precision"]
-    return results
 
 
-def run_source(args: argparse.Namespace, faces: Faces, source: Recipe, results: dict, run: Path):
-    """Train the source's recipe, as long as it may -> adds "source run" to the results."""
-    steps = 3 if args.small else source.steps
-    predicted = steps * source.batch / results["ladder"][-1]["images/s"]  # seconds
-    fits = predicted < 60 * args.minutes
-    length = {"steps": steps} if args.small or fits else {"minutes": args.minutes}
-    row = train_and_time(source, faces, run, device.pick().device, **length)
-    results["source run"] = row | {"whole": fits and not args.small}
-    save_results(results, args.out)
-    what = in_words("source run", results)
-    save_samples(load_generator(run), "gpu_source", what, args.out)
+def is_operation(event: torch.autograd.profiler_util.FunctionEvent, on_gpu: bool) -> bool:
+    """-> whether an event is a kernel of the GPU; on a CPU, an operation that calls no other."""
+    if on_gpu:
+        is_kernel = event.device_type == torch.autograd.DeviceType.CUDA
+        return is_kernel and not event.is_user_annotation
+    return event.name.startswith("aten::") and not event.cpu_children
 
 
-def run_ours(args: argparse.Namespace, faces: Faces, ours: Recipe, results: dict, run: Path):
-    """Train our recipe and measure its faces -> adds "ours" and "measured" to the results."""
-    length = {"steps": 3} if args.small else {"minutes": args.ours}
-    marks = MarksCallback()
+def page_10() -> dict:
+    """-> what the cells of page 10 on compiling and on CUDA graphs define, by name."""
+    cells = json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    names = {}
+    for text in CELLS:
+        (source,) = [source for source in sources if text in source]
+        exec(compile(source, PAGE.name, "exec"), names)
+    return names
+
+
+def climb_page_10(job: Job) -> dict:
+    """-> images per second of each of RUNGS, and their share of the rate of matrix products."""
     where = device.pick().device
-    results["ours"] = train_and_time(ours, faces, run, where, callback=marks, **length)
-    save_results(results, args.out)
-    what = in_words("ours", results)
-    strip = plotting.film_strip(marks.grids, marks.labels, f"{what}.")
-    strip.save(args.out / "gpu_after_minutes.png")
-    G = load_generator(run)
-    save_samples(G, "gpu_faces", what, args.out)
-    count = 70 if args.small else 2000
-    seeds = (0,) if args.small else (0, 1, 2)
-    results["measured"] = metrics.measure(G, faces, load_judge(), count=count, seeds=seeds)
-    save_results(results, args.out)
+    page = page_10()
+    best = best_speed(where)
+    matrix_rates = {}
+    result = {}
+    for name, (recipe, compiled, graphed) in RUNGS.items():
+        speed = best
+        if graphed and best.dtype == torch.float16:  # its scaler needs the CPU in each step
+            speed = replace(best, dtype=None)
+        training = Steps(job, recipe, speed)
+        trainer = training.loop.trainer
+        if compiled:
+            trainer.train_step = page["compiled_step"](train_step)
+        if graphed:
+            trainer.train_step = page["graphed_step"](trainer.train_step)
+            page["use_capturable_adams"](trainer)
+        row = {"dtype": name_of(speed.dtype), "seconds of the first step": training.run(1)}
+        rate = training.per_second(job.scaled(1.5), warm_up=40) * training.recipe.batch
+        if speed.dtype not in matrix_rates:
+            dtype = speed.dtype or torch.float32
+            matrix_rates[speed.dtype] = 1e9 * limit(where, dtype, MATRIX_SIZES)
+        share = rate * flops(training.recipe) / matrix_rates[speed.dtype]
+        row |= {"images/s": rate, "share of the matrix rate": share}
+        training.loop.log.fetch()
+        row["first losses of D"] = [step["loss_d"] for step in training.loop.log.rows[:8]]
+        result[name] = row
+        job.keep(result)
+        del trainer, training
+        gc.collect()  # before the next rung records its graph
+    return result
 
 
-def measure(args: argparse.Namespace, work: Path) -> dict:
-    """Everything, in one process -> its numbers; `work` is an empty folder for the runs."""
-    if args.small:
-        faces = prepare(drawn.write(work / "drawn", 140), work / "faces")
-        sizes = SMALL_SIZES
+def run_long(job: Job) -> dict:
+    """-> the time of source 1's whole run, extrapolated from up to 2,000 steps after a warm-up."""
+    training = Steps(job, "300-epochs", data=job.real)
+    steps = 2 if job.small else 250
+    training.run(1 if job.small else 20)
+    rounds = []
+    while len(rounds) < 8 and sum(rounds) < job.scaled(25):
+        rounds.append(training.run(steps))
+    rate = steps * len(rounds) / sum(rounds)
+    return {
+        "recipe": training.recipe.name,
+        "steps": steps * len(rounds),
+        "steps/s": [steps / seconds for seconds in rounds],
+        "minutes of all 149,100 steps, extrapolated": training.recipe.steps / rate / 60,
+    }
+
+
+# ---- 9 processes, and the search ----
+
+
+def train_as_one_of_two(job: Job) -> dict:
+    """In each of two processes: train together -> how far apart their weights are."""
+    where = device.pick().device  # not `distributed.join`: both processes get the same GPU
+    dist.init_process_group("gloo", timeout=timedelta(seconds=30))
+    processes = Distributed(dist.get_rank(), dist.get_world_size())
+    result = {"processes": processes.world_size, "device": where.type}
+    for name in ("default-gpu", "300-epochs"):  # batch norm in G; in both networks
+        recipe = job.recipe(name, width=16, batch=16)
+        images = Faces(job.synthetic)[: recipe.batch]
+        trainer = Trainer(recipe, device=where, distributed=processes)
+        numbers = torch.stack([trainer.step(images) for _ in range(4)])
+        weights = [torch.empty_like(weights_of(trainer)) for _ in range(2)]
+        dist.all_gather(weights, weights_of(trainer))
+        result[name] = {
+            "steps": trainer.steps_done,
+            "finite": bool(numbers.isfinite().all()),
+            "largest difference of a weight": (weights[0] - weights[1]).abs().max().item(),
+        }
+    dist.destroy_process_group()
+    return result
+
+
+def try_recipe(job: Job) -> dict:
+    """-> how one of TRIES went, and the numbers of its faces."""
+    from race import numbers_of  # slow to load
+
+    recipe = job.recipe("default-gpu", **TRIES[job.part])
+    faces = Faces(job.synthetic)
+    run = job.folder / "run"
+    trainer = train(recipe, faces, run, device=device.pick().device, minutes=job.search / 60)
+    result = {
+        "recipe": recipe_json.to_json(recipe),
+        "steps": trainer.steps_done,
+        "seconds": trainer.seconds,
+        "images/s": trainer.steps_done * recipe.batch / trainer.seconds,
+    }
+    job.keep(result)
+    return result | numbers_of(load_generator(run), faces, load_judge(), 0)
+
+
+PARTS = {
+    "device": try_device,
+    "precision": compare_precisions,
+    "resume": stop_and_resume,
+    "rates": measure_rates,
+    "synthetic": train_on_synthetic,
+    "real": train_on_real,
+    "profile": profile_steps,
+    "graph": climb_page_10,
+    "long": run_long,
+    "processes": train_as_one_of_two,
+}
+
+
+# ---- each part in a process ----
+
+
+def run_part(job: Job) -> None:
+    """In a process of its own: a part, or a try -> result.json in its folder."""
+    has_gpu = device.pick().device.type == "cuda"
+    if has_gpu or job.small or job.part == "device":
+        part = PARTS.get(job.part, try_recipe)
+        result = part(job)
     else:
-        faces = load_faces(args.data)
-        sizes = {}
-    source = recipes.get("300-epochs", **sizes)
-    ours = recipes.get("default", gpu=True, **sizes)
-    results = measure_speed(args, faces, source)
-    save_results(results, args.out)
-    run_source(args, faces, source, results, work / "source")
-    run_ours(args, faces, ours, results, work / "ours")
-    return results
+        result = {"skipped": "no NVIDIA GPU could be used: see part device"}
+    if os.environ.get("RANK", "0") == "0":  # of two processes the first one writes
+        job.keep(result)
 
 
-def search(args: argparse.Namespace, work: Path) -> dict:
-    """Each of TRIES for the same seconds, its compiling included -> its numbers."""
-    where = device.pick().device
-    judge = load_judge()
-    tries = list(TRIES.items())
-    if args.small:
-        faces = prepare(drawn.write(work / "drawn", 512), work / "faces")
-        tries = tries[:3]
+def reason_to_skip(job: Job) -> str:
+    """-> why no process is started for a part; "" if one is."""
+    if job.part == "real" and job.real is None:
+        return "--data names no real faces"
+    if job.part == "graph" and not torch.cuda.is_available():
+        return "CUDA graphs need an NVIDIA GPU"
+    return ""
+
+
+def command_of(job: Job) -> list[str]:
+    """-> the command that does a job in a process of its own, or in two."""
+    command = [sys.executable]
+    if job.part == "processes":
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return [*command, __file__, "--part", job.part, "--work", job.work]
+
+
+def run_process(command: list[str], timeout: float, stderr: Path) -> int:
+    """Run a command -> its exit code. Raises TimeoutExpired; all that it started is ended."""
+    environment = os.environ | {"TQDM_DISABLE": "1"}
+    output = {"stdout": subprocess.DEVNULL, "env": environment}
+    with open(stderr, "wb") as file:
+        process = subprocess.Popen(command, stderr=file, start_new_session=True, **output)
+        try:
+            return process.wait(timeout)
+        except BaseException:  # Ctrl-C, too
+            end_group(process)
+            raise
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """End a process and its group. Asked first, torchrun ends its processes, which left it."""
+    if os.name != "posix":
+        process.kill()
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+
+
+def outcome_of(job: Job, timeout: float) -> dict:
+    """Run a part in a process -> what it measured, and how it ended if that was not in order."""
+    if reason_to_skip(job):
+        return {"skipped": reason_to_skip(job)}
+    job.folder.mkdir()
+    stderr = job.folder / "stderr.txt"
+    outcome = {}
+    try:
+        code = run_process(command_of(job), timeout, stderr)
+        lines = stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        warned = [line for line in lines if "Warning: " in line]
+        if code:
+            outcome["error"] = "\n".join(lines[-30:]) or f"exit code {code}"
+        elif warned:
+            outcome["warnings"] = warned[:5]
+    except subprocess.TimeoutExpired:
+        outcome["timeout"] = timeout
+    result = job.folder / "result.json"
+    if result.exists():
+        outcome |= json.loads(result.read_text(encoding="utf-8"))
+    return outcome
+
+
+def run_all(job: Job, timeouts: dict[str, float], results: dict, file: Path) -> None:
+    """Parts and their timeouts -> `results["parts"]`, written to the file after each part."""
+    results["parts"] = {}
+    write_json(asdict(job), Path(job.work) / "job.json")
+    for part, timeout in timeouts.items():
+        start = time.perf_counter()
+        outcome = outcome_of(replace(job, part=part), timeout)
+        seconds = round(time.perf_counter() - start, 1)
+        results["parts"][part] = outcome | {"seconds in all": seconds}
+        write_json(results, file)
+        ending = next((key for key in ("error", "timeout", "skipped") if key in outcome), "done")
+        print(f"{part:<34}{seconds:6.1f} s  {ending}", flush=True)
+
+
+def prepared(args: argparse.Namespace, work: Path) -> tuple[dict, dict]:
+    """-> the folders of the prepared sets, "synthetic" and "real"; what preparing them took."""
+    folders = {"real": None}
+    facts = {}
+    for name, source in (("synthetic", "drawn"), ("real", args.data)):
+        if source is None:
+            continue
+        start = time.perf_counter()
+        if name == "synthetic" and args.small:
+            count = 512 if args.search else 140
+            faces = prepare(drawn.write(work / "drawn", count), work / "faces")
+        else:
+            faces = load_faces(source)
+        folders[name] = str(faces.folder.resolve())
+        facts[name] = {"images": len(faces), "seconds": round(time.perf_counter() - start, 1)}
+    return folders, facts
+
+
+def measure(args: argparse.Namespace, work: Path) -> None:
+    """All parts that were asked for, or the search -> a JSON file in `args.out`."""
+    from run import versions  # slow to load
+
+    folders, facts = prepared(args, work)
+    results = versions("cuda" if torch.cuda.is_available() else "cpu")
+    results |= {"processor": processor(), "small": args.small, "prepared": facts}
+    settings = {"small": args.small, "minutes": args.minutes, "search": args.search}
+    job = Job(str(work), str(args.out.resolve()), **folders, **settings)
+    if args.search:
+        tries = list(TRIES)[: 3 if args.small else None]
+        timeouts = {name: args.search + 60 for name in tries}
+        file = args.out / "gpu_search.json"
     else:
-        faces = load_faces("drawn")
-    results = versions(where) | {"seconds": args.search, "tries": {}}
-    for name, changes in tries:
-        torch.compiler.reset()  # each try compiles anew: after a few, torch would give up
-        recipe = recipes.get("default", gpu=True, **changes)
-        if args.small:
-            recipe = recipe.changed(**SMALL_SIZES)
-        row = train_and_time(recipe, faces, work / name, where, minutes=args.search / 60)
-        row |= numbers_of(load_generator(work / name), faces, judge, 0)
-        results["tries"][name] = row
-        write_json(results, args.out / "gpu_search.json")
-    return results
+        parts = args.only or TIMEOUTS
+        timeouts = {name: TIMEOUTS[name] * args.minutes / 10 for name in parts}
+        file = args.out / "gpu.json"
+    run_all(job, timeouts, results, file)
+    print(f"the results are in {file}")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", default="drawn")
-    parser.add_argument("--minutes", type=float, default=4)
-    parser.add_argument("--ours", type=float, default=2)
-    parser.add_argument("--search", type=float, metavar="SECONDS")
-    parser.add_argument("--small", action="store_true")
-    parser.add_argument("--out", type=Path, default=plotting.RECORDED)
-    args = parser.parse_args()
+    add = parser.add_argument
+    add("--data", help="real faces: a zip, a folder, a prepared set, or a public set's name")
+    add("--out", type=Path, default=plotting.RECORDED)
+    add("--only", nargs="+", choices=TIMEOUTS, metavar="PART", help=", ".join(TIMEOUTS))
+    add("--small", action="store_true")
+    add("--minutes", type=float, default=10, help="of all parts: trainings and timeouts follow")
+    add("--search", type=float, metavar="SECONDS", help="try recipes, each for so long")
+    add("--part", help=argparse.SUPPRESS)  # of a process that is started here
+    add("--work", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args(words)
+    if args.part:
+        settings = json.loads((args.work / "job.json").read_text(encoding="utf-8"))
+        run_part(replace(Job(**settings), part=args.part))
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
-        folder = Path(work)
-        results = search(args, folder) if args.search else measure(args, folder)
-    print(json.dumps(results, indent=1))
+        measure(args, Path(work))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""Every page is run on a pretended GPU, with short trainings: nothing may be left on the CPU.
+
+Three pages are run each time, all of them with --thorough.
+"""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from pages import PAGES, page_id
+from test_gpu import needs_python_backend
+
+pytestmark = needs_python_backend
+
+START = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import pretended_gpu
+pretended_gpu.install()
+networks_on_the_cpu = []
+pretended_gpu.find_networks_on_the_cpu(networks_on_the_cpu)
+from animegan_helpers import device
+print(device.pick().device)
+"""
+END = "print(networks_on_the_cpu)"
+USUAL = ("05", "07", "08")
+FILES = {"11"}  # its networks stay on the CPU: what it writes is for machines without a GPU
+SHORTER = {  # what a page says -> what it says here
+    r"\b(steps|range|total)(=|\()(300|320|100|48|24)\b": r"\g<1>\g<2>4",
+    r'"steps": 1500|"minutes": 15': '"steps": 4',
+    r"minutes=0\.25": "steps=4",
+    r"\bplay\(100\b": "play(4",
+    r"seconds=12\b": "seconds=0.3",
+    r"samples=4000": "samples=300",
+    r'"animefacedataset" if has_gpu else None': "None",
+}
+
+
+def shorten(notebook):
+    """Fewer steps in a page's trainings; an exercise's networks may be on the CPU."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            for pattern, shorter in SHORTER.items():
+                cell.source = re.sub(pattern, shorter, cell.source)
+            if "checks." in cell.source:
+                cell.source += "\nnetworks_on_the_cpu.clear()"
+
+
+def errors(notebook):
+    """-> what stopped a cell, but for assertions about faces: short trainings make bad ones."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    stopped = [output for output in outputs if output.output_type == "error"]
+    return [
+        f"{error.ename}: {error.evalue}" for error in stopped if error.ename != "AssertionError"
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_a_page_runs_on_a_gpu_and_leaves_no_network_on_the_cpu(path, request):
+    if page_id(path) not in USUAL and not request.config.getoption("--thorough"):
+        pytest.skip("only with --thorough")
+    notebook = nbformat.read(path, as_version=4)
+    shorten(notebook)
+    first, last = nbformat.v4.new_code_cell(START), nbformat.v4.new_code_cell(END)
+    notebook.cells = [first, *notebook.cells, last]
+    folder = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=600, allow_errors=True, resources=folder).execute()
+    assert first.outputs[-1].text == "gpu:0\n"
+    assert errors(notebook) == []
+    if page_id(path) not in FILES:
+        assert last.outputs[-1].text == "[]\n"
