@@ -143,6 +143,12 @@ def autocast(library, operation):
     library.impl(operation, kernel)
 
 
+def tensor(data, device=None, real_tensor=torch.tensor, **options):
+    """torch.tensor, which makes a tensor on its device past any mode."""
+    made = real_tensor(data, **options)
+    return made if device is None else made.to(device)
+
+
 def install(capability=(7, 5)):
     """From here on, in this process, `device.pick()` chooses a GPU of this compute capability.
 
@@ -166,6 +172,7 @@ def install(capability=(7, 5)):
     LIBRARIES.extend([others, casts])
     torch.autograd.set_multithreading_enabled(False)  # a mode belongs to one thread
     Mode().__enter__()
+    torch.tensor = tensor
     torch.cuda.get_device_capability = lambda device=None: capability
     torch.cuda.mem_get_info = lambda device=None: (MEMORY, MEMORY)
     torch.cuda.get_device_name = lambda device=None: NAMES[capability]

@@ -4,17 +4,27 @@ import itertools
 import json
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import UNREADABLE, noise_image, write_damaged
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from animegan_helpers import dataset
-from animegan_helpers.dataset import BatchOrder, Faces, LazyFaces, Report, batches, split
+from animegan_helpers.dataset import (
+    BatchOrder,
+    Faces,
+    LazyFaces,
+    Report,
+    batches,
+    describe,
+    split,
+)
 from animegan_helpers.images import read_image
 from animegan_helpers.prepare import load_faces, prepare
+from animegan_helpers.speed import DeviceFaces
 
 
 def take(count, iterable):
@@ -281,3 +291,19 @@ def test_a_split_is_disjoint_and_complete_and_follows_its_seed():
 def test_a_split_with_an_empty_part_is_refused(count, share):
     with pytest.raises(ValueError, match="both parts need a face"):
         split(count, share)
+
+
+# ---- what a set is called ----
+
+
+def test_a_set_is_described_by_its_folder_also_a_part_of_it_and_on_a_device(
+    faces, drawn_folder, tmp_path
+):
+    name = Path(faces.report.source).name
+    labeled = (Path(faces.report.source) / "labels.csv").exists()
+    expected = {"name": name, "labeled": labeled, "images": len(faces)}
+    assert describe(faces) == describe(DeviceFaces(faces, "cpu")) == expected
+    assert describe(Subset(faces, [1, 2])) == expected | {"images": 2}
+    lazy = LazyFaces(drawn_folder, 16)
+    assert describe(lazy) == {"name": drawn_folder.name, "labeled": True, "images": len(lazy)}
+    assert describe(TensorDataset(torch.zeros(3)))["name"] == "TensorDataset"

@@ -141,6 +141,17 @@ def test_runs_made_before_drive_was_mounted_move_there_and_overwrite_nothing(col
     assert sorted(run.name for run in runs.iterdir()) == ["again", "early", "twice"]
 
 
+def test_the_choice_of_data_moves_to_drive_and_the_newer_one_stays(colab):
+    kept = colab / "drive/MyDrive/animegan/runs"
+    kept.mkdir(parents=True)
+    (kept / "chosen.txt").write_text("drawn")
+    (colab / "data/runs").mkdir(parents=True)
+    (colab / "data/runs/chosen.txt").write_text("anime-faces")
+    assert "kept on Drive" in device.keep_runs()
+    assert (colab / "data/runs/chosen.txt").read_text() == "anime-faces"
+    assert [path.name for path in kept.iterdir()] == ["chosen.txt"]
+
+
 def test_a_drive_that_is_gone_leaves_no_dead_link(colab):
     drive = colab / "drive"
     (drive / "MyDrive").mkdir(parents=True)

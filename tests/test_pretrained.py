@@ -234,6 +234,18 @@ def test_a_run_of_another_size_has_directions_and_the_source_says_that_it_was_re
         assert direction.isfinite().all()
 
 
+def test_a_run_on_faces_without_labels_gets_directions_that_need_none(home):
+    run = write_run(home, "page-05", seed=1, age=10)
+    data = {"name": "animefacedataset", "labeled": False, "images": 9}
+    atomic_write(run / "data.json", json.dumps(data).encode())
+    G, directions, source = pretrained.latest_or_pretrained()
+    assert source == "your run page-05 on animefacedataset"
+    assert list(directions) == [f"{kind} {i}" for kind in ("SeFa", "PCA") for i in (1, 2, 3, 4)]
+    for direction in directions.values():
+        assert direction.shape == (G.z_dim,)
+        assert direction.norm() == pytest.approx(1, abs=1e-4)
+
+
 @pytest.fixture
 def chosen(home, small, monkeypatch):
     """-> a function that makes runs, the oldest first, and says which one is taken.
@@ -305,7 +317,7 @@ def test_a_run_that_was_killed_is_taken_at_its_newest_checkpoint(home, faces, fe
     (run / "G.pth").unlink()
     with pytest.warns(UserWarning, match="page-05 has not finished"):
         G, _, source = pretrained.latest_or_pretrained()
-    assert source.startswith("your run page-05, ")
+    assert source == "your run page-05 on noise"
     assert torch.equal(sample(G, 4, 1), sample(finished, 4, 1))
 
 

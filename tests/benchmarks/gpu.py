@@ -251,7 +251,7 @@ def stop_and_resume(job: Job) -> dict:
 def resume_in_shell(job: Job) -> dict:
     """`train`, stopped by SIGINT after its first grids, and resumed -> how both ended."""
     run = job.folder / "shell"
-    steps = 100 if job.small else 600
+    steps = 40 if job.small else 600
     command = [sys.executable, "-m", "animegan_helpers", "train", "--steps", str(steps)]
     command += ["--data", job.synthetic, "--run", str(run)]
     if job.small:
@@ -590,10 +590,10 @@ def command_of(job: Job) -> list[str]:
 
 def run_process(command: list[str], timeout: float, stderr: Path) -> int:
     """Run a command -> its exit code. Raises TimeoutExpired; all that it started is ended."""
-    environment = os.environ | {"TQDM_DISABLE": "1"}
-    output = {"stdout": subprocess.DEVNULL, "env": environment}
     with open(stderr, "wb") as file:
-        process = subprocess.Popen(command, stderr=file, start_new_session=True, **output)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
+        )
         try:
             return process.wait(timeout)
         except BaseException:  # Ctrl-C, too
