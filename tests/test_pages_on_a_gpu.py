@@ -33,12 +33,15 @@ USUAL = ("03", "05", "08")
 FILES = {"11"}  # its networks stay on the CPU: what it writes is for machines without a GPU
 SHORTER = {  # what a page says -> what it says here
     r"\b(steps|range|total)(=|\()(100|48|24)\b": r"\g<1>\g<2>4",
-    r"\b(steps|range|total)(=|\()300\b": r"\g<1>\g<2>8",  # page 07 averages eight losses
+    r"\b(steps|range|total)(=|\()300\b": r"\g<1>\g<2>8",  # page 07 averages eight
     r"steps=320\b": "steps=24",  # page 08 looks at the steps after the first 20
-    r'"steps": 1500|"minutes": 15': '"steps": 4',
+    r'"steps": 1500|"minutes": 15': '"steps": 8',
     r"minutes=0\.25": "steps=4",
     r"\bplay\(100\b": "play(24",
     r"seconds=12\b": "seconds=0.3",
+    r"\(\(8, 32\), .*\)\):": "((8, 8),):",  # page 10's widths and batches
+    r"\(2048, 4096, 8192\)": "(256,)",
+    r"\brounds=7\b": "rounds=1",
     r"samples=4000": "samples=300",
     r'"animefacedataset" if has_gpu else None': "None",
 }
