@@ -36,6 +36,7 @@ class Report:
     unusual: list = field(default_factory=list)  # names, the most unusual image first
     sizes: dict = field(default_factory=dict)  # "WxH" -> count, the most frequent first
     passed_over: dict = field(default_factory=dict)  # other files: reason -> count
+    labeled: bool = False  # whether labels.csv lies beside the images, as for synthetic faces
 
     def __str__(self):
         lines = [
@@ -127,11 +128,11 @@ def describe(faces: Dataset) -> dict:
     """A set, or a `Subset` of one -> its name, whether its images are labeled, and their number."""
     whole = faces.dataset if isinstance(faces, Subset) else faces
     if hasattr(whole, "report"):
-        folder = Path(whole.report.source)
+        name, labeled = whole.report.source, whole.report.labeled
     else:
         folder = Path(getattr(whole, "folder", type(whole).__name__))
-    labeled = (folder / "labels.csv").is_file()
-    return {"name": folder.name, "labeled": labeled, "images": len(faces)}
+        name, labeled = folder.name, (folder / "labels.csv").is_file()
+    return {"name": name, "labeled": labeled, "images": len(faces)}
 
 
 class LazyFaces(Dataset):

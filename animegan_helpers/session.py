@@ -11,6 +11,16 @@ BRING = {  # how a run made elsewhere gets here
 }
 
 
+def trained_on() -> str | None:
+    """-> the set of the newest run, as `load_faces` takes it.
+
+    It is None, the chosen set, for a run on a folder of its own: a run keeps only its name.
+    """
+    run = newest_run()
+    name = read_data(run).get("name") if run else "drawn"
+    return name if name in ("drawn", *sources.PUBLIC_SETS) else None
+
+
 def summary() -> str:
     """-> such as "Tesla T4: ...; faces: drawn; generator: your run page-05 (trained on drawn)"."""
     run = newest_run()

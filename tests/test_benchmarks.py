@@ -2,12 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from torch import zeros
+from torch import cuda, zeros
 
 from animegan_helpers import plotting, recipe_json, recipes
 
@@ -145,34 +149,179 @@ def test_a_step_of_the_plain_loop_changes_both_networks():
     assert changed > len(weights) / 2
 
 
-def test_the_gpu_script_does_all_it_promises_on_a_cpu_too(home):
-    run_small("gpu.py", home)
-    results = read_json(home / "out/gpu.json")
-    assert set(results["GFLOP/s"]) == {"float32", "half precision"}
-    assert min(results["GFLOP/s"].values()) > 0
-    for rung in results["ladder"]:
-        assert rung["images/s"] > 0
-        assert rung["share of the half-precision limit"] > 0
-    source = results["source run"]
-    ours = results["ours"]
-    assert (source["recipe"]["name"], source["steps"]) == ("300-epochs", 3)
-    assert source["whole"] is False
-    assert (ours["recipe"]["name"], ours["steps"]) == ("default-gpu", 3)
-    assert source["images in the set"] == 140
-    assert source["images/s"] == pytest.approx(3 * 8 / source["seconds"], rel=0.05)
-    assert {"FID", "KID x 1000", "FID (real)"} <= set(results["measured"])
-    assert {path.stem for path in (home / "out").glob("*.png")} == {
-        "gpu_source_1",
-        "gpu_source_2",
-        "gpu_faces_1",
-        "gpu_faces_2",
-        "gpu_after_minutes",
-    }
+# ---- on a GPU ----
+
+
+@pytest.fixture(scope="module")
+def on_gpu(tmp_path_factory):
+    """gpu.py, small -> its results, what it printed, and the folder of its files."""
+    home = tmp_path_factory.mktemp("gpu")
+    printed = run_small("gpu.py", home, "--minutes", "30")  # so timeouts are long, too
+    return read_json(home / "out/gpu.json"), printed, home / "out"
+
+
+def test_the_gpu_script_does_every_part_on_a_cpu_too(on_gpu):
+    import gpu
+
+    results, printed, _ = on_gpu
+    parts = results["parts"]
+    assert parts.keys() == gpu.PARTS.keys() == gpu.TIMEOUTS.keys()
+    for (name, part), line in zip(parts.items(), printed.splitlines()):
+        assert not {"error", "timeout"} & part.keys(), part
+        assert line.startswith(name)
+        assert line.endswith("skipped" if name in ("graph", "real") else "done")
+    assert parts["graph"]["skipped"] == "CUDA graphs need an NVIDIA GPU"
+    assert parts["real"]["skipped"] == "--data names no real faces"
+    assert results["small"] is True
+    assert {"machine", "processor", "torch", "python", "date"} <= results.keys()
+    assert results["prepared"]["synthetic"]["images"] == 140
+
+
+def test_the_gpu_script_compares_precisions_and_resumes_runs(on_gpu):
+    parts = on_gpu[0]["parts"]
+    checks = parts["precision"]["self-checks"]
+    assert list(checks)[::3] == ["default-gpu, bfloat16", "300-epochs, float16"]
+    assert all(check["cosine_d"] > 0.9 and not check["problem"] for check in checks.values())
+    assert parts["precision"]["float32, GPU and CPU"]["loss_gap"] == 0, "both are the CPU"
+    in_shell = parts["resume"]["from the shell"]
+    assert in_shell["exit codes"] == [0, 0]
+    assert 16 <= in_shell["steps"][0] < in_shell["steps"][1] == 80
+    assert in_shell["history is complete"] is True
+    assert [row["steps"] for row in parts["resume"]["moved"]] == [3, 6, 9]
+    for recipe in ("default-gpu", "300-epochs"):
+        expected = {"steps": 4, "finite": True, "largest difference of a weight": 0}
+        assert parts["processes"][recipe] == expected
+
+
+def test_the_gpu_script_measures_rates_and_the_cost_of_saving(on_gpu):
+    parts = on_gpu[0]["parts"]
+    rates = parts["rates"]
+    assert len(rates["rounds"]) == 4
+    for name, rounds in rates["rounds"].items():
+        assert len(rounds) == 3
+        assert rates["steps/s"][name] == sorted(rounds)[1] > 0
+    assert len(rates["a save"]["seconds"]) == 3
+    assert rates["a save"]["MB"] > 0.1
+    assert parts["long"]["minutes of all 149,100 steps, extrapolated"] > 0
+    assert parts["profile"]["operations of a step"] > 100
+    assert len(parts["profile"]["most expensive"]) == 10
+
+
+def assert_shows_faces(part, kind, out):
+    """A part of three small steps of the default has left its images."""
+    assert (part["recipe"]["name"], part["steps"]) == ("default-gpu", 3)
+    assert part["images/s"] == pytest.approx(3 * 8 / part["seconds"])
+    assert [save["step"] for save in part["saves"]] == [0, 3]
+    assert part["share of the time that saving took"] == 0, "it saved before and after"
+    names = [f"gpu_{kind}_{name}" for name in ("1", "2", "film")]
+    assert sorted(path.stem for path in out.glob("*.png")) == names
+
+
+def test_the_gpu_script_shows_and_measures_synthetic_faces(on_gpu):
+    results, _, out = on_gpu
+    part = results["parts"]["synthetic"]
+    assert_shows_faces(part, "synthetic", out)
+    assert {"FID", "KID x 1000", "FID (real)"} <= part["measured"].keys()
+
+
+def test_the_gpu_script_takes_a_zip_of_real_faces(home, drawn_folder):
+    import gpu
+
+    zipped = shutil.make_archive(home / "real", "zip", drawn_folder)
+    args = SimpleNamespace(data=zipped, small=True, search=None)
+    folders, facts = gpu.prepared(args, home)
+    assert facts["real"]["images"] == 12
+    job = gpu.Job(str(home), str(home), **folders, small=True, minutes=10, part="real")
+    assert_shows_faces(gpu.train_on_real(job), "real", home)
+
+
+def test_a_run_is_shown_at_marks_and_at_its_end():
+    import gpu
+
+    marks = gpu.MarksCallback([5, 15, 30])
+    trainer = SimpleNamespace(fixed_faces=lambda: zeros(64, 3, 16, 16))
+    for step, seconds in enumerate([1, 6, 7, 29, 31, 32], start=1):
+        trainer.steps_done = step
+        trainer.seconds = seconds
+        marks(trainer, SimpleNamespace(finished=False))
+    for _ in range(2):
+        marks(trainer, SimpleNamespace(finished=True))
+    assert marks.labels == ["6 s,\nstep 2", "29 s,\nstep 4", "31 s,\nstep 5", "32 s,\nstep 6"]
+    assert len(marks.grids) == 4
+
+
+PROCESSES = {  # what takes the place of four parts
+    "device": "raise ValueError('the GPU is on fire')",
+    "precision": """
+import subprocess, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+(folder / "result.json").write_text('{"measured": 1}')
+beat = "import time\\nwhile True: print('.', end='', flush=True); time.sleep(0.05)"
+subprocess.Popen([sys.executable, "-c", beat], stdout=open(folder / "beats", "w"))
+time.sleep(600)
+""",
+    "resume": "import os; os.abort()",
+    "rates": """
+import json, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+parts = json.loads((folder.parent / "gpu.json").read_text())["parts"]
+(folder / "result.json").write_text(json.dumps({"written before": list(parts)}))
+print("UserWarning: hot", file=sys.stderr)
+""",
+}
+
+
+def test_a_gpu_part_that_fails_or_is_too_slow_is_recorded_and_the_next_one_runs(
+    home, monkeypatch, capsys
+):
+    import gpu
+
+    def command_of(job):
+        return [sys.executable, "-c", PROCESSES[job.part], str(job.folder)]
+
+    monkeypatch.setattr(gpu, "command_of", command_of)
+    job = gpu.Job(str(home), str(home), "none", None, small=False, minutes=10)
+    timeouts = {"device": 60, "precision": 5, "resume": 60, "rates": 60}
+    gpu.run_all(job, timeouts, {}, home / "gpu.json")
+    parts = read_json(home / "gpu.json")["parts"]
+    assert parts["device"]["error"].endswith("ValueError: the GPU is on fire\nexit code 1")
+    assert (parts["precision"]["timeout"], parts["precision"]["measured"]) == (5, 1)
+    assert 5 <= parts["precision"]["seconds in all"] < 15
+    assert "exit code " in parts["resume"]["error"]
+    assert parts["rates"]["written before"] == ["device", "precision", "resume"]
+    assert parts["rates"]["warnings"] == ["UserWarning: hot"]
+    endings = [line.split()[-1] for line in capsys.readouterr().out.splitlines()]
+    assert endings == ["error", "timeout", "error", "done"]
+    beats = home / "precision/beats"
+    size = beats.stat().st_size
+    time.sleep(0.5)
+    assert beats.stat().st_size == size > 0, "what a part has started ends with it"
+
+
+def test_the_gpu_script_takes_ten_minutes_and_needs_a_gpu(home):
+    import gpu
+
+    assert sum(gpu.TIMEOUTS.values()) <= 600
+    job = gpu.Job(str(home), str(home), "none", None, small=False, minutes=10, part="long")
+    if not cuda.is_available():
+        gpu.run_part(job)
+        assert "no NVIDIA GPU" in read_json(job.folder / "result.json")["skipped"]
+    assert gpu.reason_to_skip(replace(job, part="real")) == "--data names no real faces"
+    assert job.scaled(90) == 90
+    assert replace(job, minutes=5).scaled(90) == 45
+
+
+def test_the_gpu_script_finds_the_cells_of_page_10():
+    import gpu
+
+    assert {"compiled_step", "graphed_step", "use_capturable_adams"} <= gpu.page_10().keys()
 
 
 def test_the_gpu_script_searches_a_default_at_equal_seconds(home):
     run_small("gpu.py", home, "--search", "0.5")
-    tries = read_json(home / "out/gpu_search.json")["tries"]
+    tries = read_json(home / "out/gpu_search.json")["parts"]
     assert len(tries) == 3
     assert tries["as it is"]["recipe"]["name"] == "default-gpu"
     for row in tries.values():
@@ -182,6 +331,9 @@ def test_the_gpu_script_searches_a_default_at_equal_seconds(home):
         assert "color pairs" in row
     recipes_tried = {json.dumps(row["recipe"]) for row in tries.values()}
     assert len(recipes_tried) == 3, "each try has another recipe"
+
+
+# ---- races ----
 
 
 MARKS = [

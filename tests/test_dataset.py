@@ -4,7 +4,6 @@ import itertools
 import json
 import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,11 +298,11 @@ def test_a_split_with_an_empty_part_is_refused(count, share):
 def test_a_set_is_described_by_its_folder_also_a_part_of_it_and_on_a_device(
     faces, drawn_folder, tmp_path
 ):
-    name = Path(faces.report.source).name
-    labeled = (Path(faces.report.source) / "labels.csv").exists()
-    expected = {"name": name, "labeled": labeled, "images": len(faces)}
+    expected = {"name": "noise", "labeled": False, "images": len(faces)}
     assert describe(faces) == describe(DeviceFaces(faces, "cpu")) == expected
     assert describe(Subset(faces, [1, 2])) == expected | {"images": 2}
+    drawn = prepare(drawn_folder, tmp_path / "drawn_16", 16)
+    assert describe(drawn) == {"name": drawn_folder.name, "labeled": True, "images": len(drawn)}
     lazy = LazyFaces(drawn_folder, 16)
     assert describe(lazy) == {"name": drawn_folder.name, "labeled": True, "images": len(lazy)}
     assert describe(TensorDataset(torch.zeros(3)))["name"] == "TensorDataset"

@@ -265,6 +265,7 @@ def answer_exercises(notebook, wrong):
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             cell.source = re.sub(r"\b(steps|range|total)(=|\()300\b", r"\g<1>\g<2>6", cell.source)
+            cell.source = cell.source.replace('{"steps": 1500}', '{"steps": 6}')
         if cell.cell_type == "code" and "checks.exercise(" in cell.source:
             for answer in wrong[count]:
                 source = with_answer(cell.source, answer)

@@ -64,3 +64,12 @@ def test_the_name_of_a_public_set_is_kept_not_a_folder_of_this_machine(home, mon
         download.choose(name)
         assert sources.chosen_file().read_text() == "anime-faces"
         assert sources.resolve().kind == "public"
+
+
+@pytest.mark.parametrize(
+    "data, source", [("drawn", "drawn"), ("anime-faces", "anime-faces"), ("mine", None)]
+)
+def test_the_set_of_the_newest_run_is_named_as_load_faces_takes_it(data, source, home):
+    assert session.trained_on() == "drawn"  # the pretrained generator's
+    finished_run(home / "data/runs", "page-05-longer", data)
+    assert session.trained_on() == source

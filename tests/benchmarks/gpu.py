@@ -71,6 +71,7 @@ CELLS = ("import functools", "class Compiled:", "class Graphed:", "def graphed_s
 RUNGS = {  # of part "graph": recipe, is it compiled, is it a CUDA graph; what may fail comes last
     "eager": ("300-epochs", False, False),
     "graph": ("300-epochs", False, True),
+    "eager, with R1": ("default-gpu", False, False),
     "graph, with R1": ("default-gpu", False, True),
     "compiled": ("300-epochs", True, False),
     "compiled, graph": ("300-epochs", True, True),
@@ -251,7 +252,7 @@ def stop_and_resume(job: Job) -> dict:
 def resume_in_shell(job: Job) -> dict:
     """`train`, stopped by SIGINT after its first grids, and resumed -> how both ended."""
     run = job.folder / "shell"
-    steps = 40 if job.small else 600
+    steps = 80 if job.small else 600
     command = [sys.executable, "-m", "animegan_helpers", "train", "--steps", str(steps)]
     command += ["--data", job.synthetic, "--run", str(run)]
     if job.small:
@@ -474,7 +475,8 @@ def climb_page_10(job: Job) -> dict:
         share = rate * flops(training.recipe) / matrix_rates[speed.dtype]
         row |= {"images/s": rate, "share of the matrix rate": share}
         training.loop.log.fetch()
-        row["first losses of D"] = [step["loss_d"] for step in training.loop.log.rows[:8]]
+        losses = [step["loss_d"] for step in training.loop.log.rows]
+        row["D's loss at steps 1, 8, 40"] = [losses[0], losses[7], losses[39]]
         result[name] = row
         job.keep(result)
         del trainer, training
@@ -588,66 +590,93 @@ def command_of(job: Job) -> list[str]:
     return [*command, __file__, "--part", job.part, "--work", job.work]
 
 
-def run_process(command: list[str], timeout: float, stderr: Path) -> int:
-    """Run a command -> its exit code. Raises TimeoutExpired; all that it started is ended."""
-    with open(stderr, "wb") as file:
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
-        )
-        try:
-            return process.wait(timeout)
-        except BaseException:  # Ctrl-C, too
-            end_group(process)
-            raise
+class PartProcess:
+    """A part that runs in a process of its own, from the moment it is made."""
 
+    def __init__(self, job: Job, timeout: float):
+        self.job = job
+        self.timeout = timeout
+        self.start = time.perf_counter()
+        job.folder.mkdir()
+        self.stderr = job.folder / "stderr.txt"
+        with open(self.stderr, "wb") as file:
+            self.process = subprocess.Popen(
+                command_of(job), stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
+            )
 
-def end_group(process: subprocess.Popen) -> None:
-    """End a process and its group. Asked first, torchrun ends its processes, which left it."""
-    if os.name != "posix":
-        process.kill()
-        return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
+    def seconds(self) -> float:
+        """-> the seconds since its start."""
+        return time.perf_counter() - self.start
 
+    def is_over(self) -> bool:
+        """-> whether it has ended, or must."""
+        return self.process.poll() is not None or self.seconds() > self.timeout
 
-def outcome_of(job: Job, timeout: float) -> dict:
-    """Run a part in a process -> what it measured, and how it ended if that was not in order."""
-    if reason_to_skip(job):
-        return {"skipped": reason_to_skip(job)}
-    job.folder.mkdir()
-    stderr = job.folder / "stderr.txt"
-    outcome = {}
-    try:
-        code = run_process(command_of(job), timeout, stderr)
-        lines = stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    def end(self) -> None:
+        """End it and all that it has started. Torchrun, asked first, ends its own processes."""
+        if self.process.poll() is not None:
+            return
+        if os.name != "posix":
+            self.process.kill()
+            self.process.wait()
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+
+    def outcome(self) -> dict:
+        """End it if need be -> what it measured, and how it ended unless that was in order."""
+        code = self.process.poll()  # None if it still runs
+        self.end()
+        lines = self.stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         warned = [line for line in lines if "Warning: " in line]
-        if code:
-            outcome["error"] = "\n".join(lines[-30:]) or f"exit code {code}"
+        outcome = {}
+        if code is None:
+            outcome["timeout"] = self.timeout
+        elif code:
+            outcome["error"] = "\n".join([*lines[-30:], f"exit code {code}"])
         elif warned:
             outcome["warnings"] = warned[:5]
-    except subprocess.TimeoutExpired:
-        outcome["timeout"] = timeout
-    result = job.folder / "result.json"
-    if result.exists():
-        outcome |= json.loads(result.read_text(encoding="utf-8"))
-    return outcome
+        result = self.job.folder / "result.json"
+        if result.exists():
+            outcome |= json.loads(result.read_text(encoding="utf-8"))
+        return outcome | {"seconds in all": round(self.seconds(), 1)}
 
 
 def run_all(job: Job, timeouts: dict[str, float], results: dict, file: Path) -> None:
-    """Parts and their timeouts -> `results["parts"]`, written to the file after each part."""
-    results["parts"] = {}
+    """Parts and their timeouts -> `results["parts"]`, written to the file after each part.
+
+    They run one after the other; of a small job, whose numbers mean nothing, two at a time.
+    """
     write_json(asdict(job), Path(job.work) / "job.json")
-    for part, timeout in timeouts.items():
-        start = time.perf_counter()
-        outcome = outcome_of(replace(job, part=part), timeout)
-        seconds = round(time.perf_counter() - start, 1)
-        results["parts"][part] = outcome | {"seconds in all": seconds}
-        write_json(results, file)
-        ending = next((key for key in ("error", "timeout", "skipped") if key in outcome), "done")
-        print(f"{part:<34}{seconds:6.1f} s  {ending}", flush=True)
+    results["parts"] = {}
+    waiting = [replace(job, part=part) for part in timeouts]
+    running = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < (2 if job.small else 1):
+                next_job = waiting.pop(0)
+                if reason_to_skip(next_job):
+                    record({"skipped": reason_to_skip(next_job)}, next_job, results, file)
+                else:
+                    running.append(PartProcess(next_job, timeouts[next_job.part]))
+            for part in [part for part in running if part.is_over()]:
+                running.remove(part)
+                record(part.outcome(), part.job, results, file)
+            time.sleep(0.05)
+    finally:  # Ctrl-C
+        for part in running:
+            part.end()
+
+
+def record(outcome: dict, job: Job, results: dict, file: Path) -> None:
+    """Add a part's outcome to the results, write them to the file, print a line."""
+    results["parts"][job.part] = outcome
+    write_json(results, file)
+    ending = next((key for key in ("error", "timeout", "skipped") if key in outcome), "done")
+    print(f"{job.part:<34}{outcome.get('seconds in all', 0):6.1f} s  {ending}", flush=True)
 
 
 def prepared(args: argparse.Namespace, work: Path) -> tuple[dict, dict]:
