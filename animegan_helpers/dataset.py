@@ -126,7 +126,9 @@ class Faces(Dataset):
 
 def describe(faces: Dataset) -> dict:
     """A set, or a `Subset` of one -> its name, whether its images are labeled, and their number."""
-    whole = faces.dataset if isinstance(faces, Subset) else faces
+    whole = faces
+    while isinstance(whole, Subset):
+        whole = whole.dataset
     if hasattr(whole, "report"):
         name, labeled = whole.report.source, whole.report.labeled
     else:

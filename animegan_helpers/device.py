@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,13 +47,18 @@ def pick() -> Machine:
     reason = ""
     try:
         if torch.cuda.is_available():
-            _try_convolution("cuda")
-            return Machine(torch.device("cuda"), torch.cuda.get_device_name(), width=64, batch=128)
+            if "LOCAL_RANK" in os.environ:  # torchrun started several processes: one GPU for each
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            gpu = torch.device("cuda", torch.cuda.current_device())
+            _try_convolution(gpu)
+            return Machine(gpu, torch.cuda.get_device_name(), width=64, batch=128)
         if torch.backends.mps.is_available():
             _try_convolution("mps")
             name = f"Apple GPU ({platform.processor()})"
             return Machine(torch.device("mps"), name, width=32, batch=64)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise  # on the CPU it would train with another recipe than the other processes
         reason = str(error).strip().partition("\n")[0][:160]
         warnings.warn(f"the GPU can't be used, so the CPU is: {reason}", stacklevel=2)
     name = f"CPU with {torch.get_num_threads()} threads"
@@ -62,7 +67,7 @@ def pick() -> Machine:
     return Machine(torch.device("cpu"), name, width=16, batch=32)
 
 
-def _try_convolution(device: str) -> None:
+def _try_convolution(device: str | torch.device) -> None:
     """A small convolution, forward and backward. Raises RuntimeError if the GPU can't do it."""
     import torch
 
@@ -101,8 +106,9 @@ def matrix_rate(
     """
     import torch
 
-    with _tf32():
-        return _matrix_rate(torch.rand(size, size, device=device).to(dtype or torch.float32))
+    matrix = torch.rand(size, size, device=device).to(dtype or torch.float32)
+    with _tf32() if is_cuda(device) else nullcontext():
+        return _matrix_rate(matrix)
 
 
 @contextmanager
@@ -180,6 +186,8 @@ def keep_runs() -> str:
             f"Runs are kept in {runs}, in this notebook's output."
             " To keep that: Save Version, or Persistence on."
         )
+    if where() == "here":
+        return f"Runs are kept in {runs}."
     drive = COLAB / "drive/MyDrive"
     if runs.is_symlink():  # from an earlier call, perhaps to a Drive that is gone
         runs.unlink()

@@ -129,6 +129,9 @@ def _saved_at(run) -> float:
 
     A finished run has G.pth. One that was killed has checkpoints only, the first one of step 0.
     """
+    history = run / "history.jsonl"
+    if history.exists() and history.stat().st_size == 0:  # it was stopped before its first step
+        return 0
     untrained = checkpoints.at_step(run, 0)
     files = [path for path in checkpoints.saved(run) if path != untrained]
     if (run / "G.pth").exists():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -48,7 +49,8 @@ class Run:
                 (self.path / name).unlink(missing_ok=True)
         self._rows_written = len(rows)
         self._saved_step = trainer.steps_done
-        self._next_save = trainer.seconds + SAVE_SECONDS  # of training
+        self._next_save = trainer.seconds + SAVE_SECONDS  # as trainer.seconds counts
+        self._save_seconds = math.inf  # of the last save
         log = Log(trainer.speed.fetch_every, trainer.steps_done, rows)
         if trainer.steps_done == 0:
             self.save(trainer, log)
@@ -103,7 +105,9 @@ class Run:
         checkpoints.prune(self.path)
         self._saved_step = step
         seconds = time.perf_counter() - start
-        self._next_save = trainer.seconds + max(SAVE_SECONDS, seconds / SAVE_SHARE)
+        usual = min(seconds, self._save_seconds)  # a disk may stall once
+        self._save_seconds = seconds
+        self._next_save = trainer.seconds + max(SAVE_SECONDS, usual / SAVE_SHARE)
 
     def write_history(self, log: Log) -> None:
         """Append the new rows to history.jsonl. Raises CheckpointError if it can't be written."""

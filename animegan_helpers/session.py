@@ -29,6 +29,9 @@ def summary() -> str:
         generator = f"your run {run.name} (trained on {name})"
     else:
         generator = f"the pretrained one (page 05 trains yours{BRING[device.where()]})"
-    faces = sources.resolve()
-    name = faces.name if faces.kind in ("drawn", "public") else faces.path
+    try:
+        faces = sources.resolve()
+        name = faces.name if faces.kind in ("drawn", "public") else faces.path
+    except (OSError, ValueError) as error:
+        name = f"none ({error})"
     return f"{device.pick()}; faces: {name}; generator: {generator}"

@@ -85,9 +85,17 @@ def resolve(source: str | Path | None = None) -> Source:
             " others uploaded are still available: 'animefacedataset' (Kaggle) and"
             " 'anime-face-dataset' (Hugging Face). Page 01 explains"
         )
-    raise FileNotFoundError(
-        f"{name}: no such folder or zip. Name one that exists, or a public set"
-        f" ({', '.join(PUBLIC_SETS)}), or 'drawn' for synthetic faces"
+    was_chosen = source is None and not os.environ.get("ANIMEGAN_DATA")
+    raise FileNotFoundError(_unknown(name, was_chosen))
+
+
+def _unknown(name: str, was_chosen: bool) -> str:
+    """-> a message for a name that stands for nothing; `was_chosen`: by `download.choose`."""
+    origin = " (chosen on page 01, perhaps on another machine)" if was_chosen else ""
+    cure = ". download.choose(...) keeps another choice for all pages" if was_chosen else ""
+    return (
+        f"{name}{origin}: no such folder or zip. Name one that exists, or a public set"
+        f" ({', '.join(PUBLIC_SETS)}), or 'drawn' for synthetic faces{cure}"
     )
 
 

@@ -21,7 +21,7 @@ from .files import expand
 from .locks import lock
 from .recipes import Recipe
 from .run_writer import Run
-from .speed import PLAIN, Speed, best_speed, self_check, to_device
+from .speed import PLAIN, Speed, self_check, to_device
 from .step_rate import StepRate
 from .trainer import Trainer
 
@@ -97,11 +97,11 @@ def train(
         faces = Subset(faces, split(len(faces), recipe.held_out)[0])
     with _only_process(distributed, run, resume), stop_requested() as stop:
         faces = faces if workers else to_device(faces, device)
-        speed = _checked(speed or best_speed(device), recipe, faces, seed, device, distributed)
         trainer = Trainer(recipe, seed, device, speed=speed, distributed=distributed)
         _begin(trainer, run, len(faces), resume, from_run)
         loader = batches(faces, recipe.batch, seed, trainer.steps_done, workers)
         length = training_length(recipe, steps, epochs, minutes, steps_per_epoch=len(loader))
+        _self_check(trainer, faces)
         writer = Run(run, describe(faces), writes=distributed.is_main)
         _loop(trainer, loader, writer, length, stop, callback)
     return trainer
@@ -130,23 +130,26 @@ def _begin(trainer, run, images, resume, from_run) -> None:
             runs.start_from(trainer, from_run)
 
 
-def _checked(speed, recipe, faces, seed, device, distributed) -> Speed:
-    """The speed of a run -> the same, or float32 where half precision fails the self-check.
+def _self_check(trainer: Trainer, faces: Dataset) -> None:
+    """Where half precision fails the self-check, the trainer goes on in float32, and says why.
 
     The main process checks; all processes share its verdict.
     """
-    if speed.dtype is None:
-        return speed
+    recipe, processes = trainer.recipe, trainer.distributed
     problem = ""
-    if distributed.is_main:
-        plain = Trainer(recipe, seed, device, speed=PLAIN)
-        fast = Trainer(recipe, seed, device, speed=speed)
-        check = self_check(plain, fast, next(iter(batches(faces, recipe.batch, seed))))
+    if trainer.speed.dtype and processes.is_main:
+        images = next(iter(batches(faces, recipe.batch, trainer.seed)))
+        images = images[: max(2, min(64, recipe.batch // processes.world_size))]  # must fit
+        plain = Trainer(recipe, trainer.seed, trainer.device, speed=PLAIN)
+        fast = Trainer(recipe, trainer.seed, trainer.device, speed=trainer.speed)
+        check = self_check(plain, fast, images)
         print(check)
         problem = check.problem
         if problem:
             warnings.warn(f"training in float32: {problem}", stacklevel=3)
-    return replace(speed, dtype=None) if distributed.any(bool(problem)) else speed
+    if processes.any(bool(problem) or trainer.speed.dtype is None):
+        trainer.speed = replace(trainer.speed, dtype=None)
+        trainer.scaler = None
 
 
 def _loop(

@@ -138,6 +138,25 @@ def test_saving_takes_at_most_2_percent_of_the_time(seconds_per_save, between, c
     assert len(began) * seconds_per_save <= 0.02 * 1000 * 1.01
 
 
+def test_a_disk_that_stalls_once_does_not_put_off_the_next_save(clock, tmp_path, monkeypatch):
+    run = Run(tmp_path, {"images": 1000})
+    trainer = Trainer(BCE)
+    log = run.open(trainer)
+    durations = iter([0.1, 60, 60])
+
+    def save(*args):
+        clock.now += next(durations)
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    for until_the_next in (30, 30, 3000):
+        saved_at = trainer.seconds
+        run.save(trainer, log)
+        trainer.seconds = saved_at + until_the_next - 0.1
+        assert not run.save_due(trainer)
+        trainer.seconds = saved_at + until_the_next
+        assert run.save_due(trainer)
+
+
 def test_a_resumed_run_is_saved_30_seconds_later(clock, tmp_path):
     trainer = Trainer(BCE)
     Run(tmp_path, {"images": 1000}).open(trainer)
