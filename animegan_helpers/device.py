@@ -47,9 +47,10 @@ def pick() -> Machine:
     reason = ""
     try:
         if torch.cuda.is_available():
-            if "LOCAL_RANK" in os.environ:  # torchrun started several processes: one GPU for each
-                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            gpu = torch.device("cuda", torch.cuda.current_device())
+            index = int(os.environ.get("LOCAL_RANK", 0))  # of torchrun: one GPU for each process
+            gpu = torch.device("cuda", index)
+            if index:
+                torch.cuda.set_device(gpu)
             _try_convolution(gpu)
             return Machine(gpu, torch.cuda.get_device_name(), width=64, batch=128)
         if torch.backends.mps.is_available():

@@ -258,3 +258,23 @@ def test_what_a_step_draws_is_copied_without_waiting(monkeypatch):
     diff_augment(torch.zeros(4, 3, 8, 8), rng(0))
     to_devices = [copy for copy in copies if copy is not None]  # the others change the dtype
     assert to_devices == [True] * 6
+
+
+def test_each_process_of_torchrun_picks_its_own_gpu(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "T4")
+    monkeypatch.setattr(device, "_try_convolution", lambda place: None)
+    assert device.pick().device == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device.pick().device == torch.device("cuda", 1)
+    assert chosen == [torch.device("cuda", 1)]
+
+
+def test_a_process_of_several_whose_gpu_fails_does_not_take_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(device, "_try_convolution", no_kernel)
+    with pytest.raises(RuntimeError):
+        device.pick()
