@@ -31,6 +31,7 @@ from animegan_helpers import checkpoints, recipe_json, widgets
 from animegan_helpers.__main__ import main
 from animegan_helpers.dataset import Faces
 from animegan_helpers.images import to_tensor
+from animegan_helpers.run_writer import Run
 from animegan_helpers.runs import load_generator
 from animegan_helpers.training import train
 
@@ -64,6 +65,16 @@ def environment():
     return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
+def save_each_epoch(patch):
+    """Runs are saved after each epoch, not after 30 s: a test's run would be over by then."""
+    patch.setattr(Run, "save_due", lambda run, trainer: trainer.steps_done % STEPS_PER_EPOCH == 0)
+
+
+@pytest.fixture(autouse=True)
+def saved_each_epoch(monkeypatch):
+    save_each_epoch(monkeypatch)
+
+
 def run_process(*words, **options):
     command = [str(word) for word in words]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), **options)
@@ -77,7 +88,8 @@ def run_command(*words, before=(), **options):
 def call_in_new_process(function, *arguments):
     """A function of this file, called in a new process -> what it returns."""
     call = f"test_promises.{function.__name__}(*{arguments!r})"
-    code = f"import json, test_promises; print(json.dumps({call}))"
+    code = "import json, pytest, test_promises; test_promises.save_each_epoch(pytest.MonkeyPatch())"
+    code += f"; print(json.dumps({call}))"
     result = run_process(sys.executable, "-c", code)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
@@ -426,7 +438,7 @@ class FullDisk:
         (".recipe.json.part", 6),
         (".history.jsonl.part", 6),
         ("history.jsonl", 7),
-        ("grids/.step_00000008.png.part", 7),
+        ("grids/.step_00000010.png.part", 7),
         ("checkpoints/.step_00000008.pt.part", 7),
         (".G.pth.part", 7),
         (".D.pth.part", 7),
@@ -447,7 +459,7 @@ def test_a_full_disk_is_reported_and_costs_only_the_work_since_the_last_save(
         train_small(faces, tmp_path, 10, resume=True, callback=callback)
     disk.free()
     assert hidden_files(tmp_path) == []
-    last_save = 10 if name.endswith(".pth") else 6
+    last_save = 10 if name.endswith((".pth", ".png")) else 6
     assert checkpoints.newest(tmp_path)["steps_done"] == last_save
     train_small(faces, tmp_path, 10, resume=True)
     assert fingerprint(tmp_path) == uncut(10)
@@ -469,7 +481,7 @@ def test_a_command_reports_a_full_disk_in_one_line_and_the_run_goes_on_when_ther
     messages = [line.rpartition("\r")[2] for line in lines if not line.endswith("]")]  # no bars
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
-    assert "step_00000008" in messages[-1]
+    assert "step_00000010" in messages[-1]
     assert "can't be written" in messages[-1]
     assert sum("can't be written" in message for message in messages) == 1
     assert checkpoints.newest(tmp_path)["steps_done"] == 6
@@ -757,7 +769,7 @@ def test_the_same_seed_gives_the_same_faces_in_another_process_and_another_seed_
     again = result_files(tmp_path / "again")
     other = result_files(tmp_path / "other")
     assert one == again
-    assert len(one) == 5
+    assert len(one) == 4
     for name, content in one.items():
         assert other[name] != content
 
