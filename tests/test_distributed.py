@@ -59,6 +59,9 @@ if mode == "NO_NORM":
     nn.BatchNorm2d = NoNorm
     nn.init.zeros_ = zeros_unless_none
 from animegan_helpers.__main__ import main
+from animegan_helpers.run_writer import Run
+
+Run.save_due = lambda run, trainer: trainer.steps_done % 16 == 0
 sys.exit(main())
 """
 
