@@ -4,7 +4,6 @@ Three pages are run each time, all of them with --thorough.
 """
 
 import re
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -12,12 +11,10 @@ import pytest
 from nbclient import NotebookClient
 from pages import PAGES, page_id
 from test_gpu import needs_python_backend
-
-from animegan_helpers.prepare import load_faces
+from test_pages_run import copy_project
 
 pytestmark = needs_python_backend
 
-ROOT = Path(__file__).parent.parent
 START = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -69,11 +66,7 @@ def errors(notebook):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A copy of the project with the synthetic faces: a page's short runs stay out of data/runs."""
-    load_faces("drawn")
-    root = tmp_path_factory.mktemp("project")
-    for folder in ("animegan_helpers", "notebooks", "data/drawn", "data/prepared/drawn_64"):
-        shutil.copytree(ROOT / folder, root / folder)
-    return root
+    return copy_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=page_id)

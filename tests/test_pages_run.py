@@ -218,13 +218,18 @@ WRONG = {
 }
 
 
-@pytest.fixture(scope="module")
-def drifted(tmp_path_factory):
-    """A copy of the project, synthetic faces included, with a package that has drifted."""
+def copy_project(root):
+    """Copy into a folder all that the pages need, synthetic faces included. -> the folder"""
     load_faces("drawn")
-    root = tmp_path_factory.mktemp("drifted")
     for folder in ("animegan_helpers", "notebooks", "data/drawn", "data/prepared/drawn_64"):
         shutil.copytree(ROOT / folder, root / folder)
+    return root
+
+
+@pytest.fixture(scope="module")
+def drifted(tmp_path_factory):
+    """A copy of the project with a package that has drifted."""
+    root = copy_project(tmp_path_factory.mktemp("drifted"))
     name, before, after = DRIFT
     module = root / "animegan_helpers" / name
     source = module.read_text(encoding="utf-8")
