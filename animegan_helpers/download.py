@@ -67,9 +67,7 @@ def choose(source: str | Path | None) -> Path:
     origin = sources.resolve("drawn" if source is None else source)
     folder = origin.path if origin.kind == "prepared" else get(origin.name)
     is_name = origin.kind in ("drawn", "public")  # it means the same on every machine
-    chosen = sources.chosen_file()
-    chosen.parent.mkdir(parents=True, exist_ok=True)
-    chosen.write_bytes(os.fsencode(origin.name if is_name else folder.resolve()))
+    sources.keep_choice(origin.name if is_name else folder.resolve())
     return folder
 
 

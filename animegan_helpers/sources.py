@@ -134,6 +134,15 @@ def chosen_file() -> Path:
     return data_folder() / "runs" / "chosen.txt"
 
 
+def keep_choice(choice: str | Path) -> None:
+    """Keep the name of a set, or a folder, for all pages. "drawn" needs no file."""
+    file = chosen_file()
+    file.unlink(missing_ok=True)
+    if choice != "drawn" or chosen_name():  # on Kaggle, an attached output may hold another choice
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.fsencode(choice))
+
+
 def chosen_name() -> str | None:
     """-> the choice that was kept, on Kaggle also in an attached output; None without one."""
     for folder in run_folders():
