@@ -106,8 +106,10 @@ def prune(run: str | Path, keep: int = 3) -> None:
     for path in saved(run)[:-keep]:
         step = int(path.stem.removeprefix("step_"))
         if step < milestone:
-            os.truncate(path, 0)  # Google Drive keeps what is deleted in its trash
-            path.unlink()
+            part = path.with_name(f".{path.name}.part")  # what has its final name is whole
+            os.replace(path, part)
+            os.truncate(part, 0)  # Google Drive keeps what is deleted in its trash
+            part.unlink()
         else:
             milestone = 1 << step.bit_length()
     for part in (Path(run) / "checkpoints").glob(".*.part"):  # of a process killed while saving

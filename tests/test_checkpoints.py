@@ -6,6 +6,7 @@ import random
 import resource
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -180,3 +181,20 @@ def test_the_first_of_each_doubling_is_kept_and_what_a_killed_save_left_is_delet
     kept = [f"step_{step:08d}.pt" for step in (1030, 2500, 8200, 9000, 9001, 9002)]
     assert file_names(tmp_path) == kept
     assert [path.name for path in checkpoints.saved(tmp_path)] == kept
+
+
+@pytest.mark.parametrize("call", ["truncate", "unlink"])
+def test_a_prune_that_is_killed_leaves_no_damaged_checkpoint(call, monkeypatch, tmp_path):
+    for step in range(1, 6):
+        checkpoints.save({"step": step}, checkpoints.at_step(tmp_path, step))
+
+    def die(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*{"truncate": (os, "truncate"), "unlink": (Path, "unlink")}[call], die)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.prune(tmp_path)
+    assert [checkpoints.load(path)["step"] for path in checkpoints.saved(tmp_path)] == [2, 3, 4, 5]
+    checkpoints.prune(tmp_path)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 3

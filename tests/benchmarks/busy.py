@@ -103,8 +103,7 @@ def table(rates: dict) -> str:
 
 
 def main(small: bool, out: Path | None) -> dict:
-    from record import write_json
-    from run import versions
+    from record import versions, write_json
 
     from animegan_helpers import plotting
 

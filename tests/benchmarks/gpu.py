@@ -34,7 +34,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from loops import OurLoop, flops, limit, steps_per_second, wait_for_gpu
-from record import processor, write_json
+from record import processor, versions, write_json
 
 from animegan_helpers import checkpoints, device, drawn, metrics, plotting, recipe_json, recipes
 from animegan_helpers.dataset import Faces, batches
@@ -698,8 +698,6 @@ def prepared(args: argparse.Namespace, work: Path) -> tuple[dict, dict]:
 
 def measure(args: argparse.Namespace, work: Path) -> None:
     """All parts that were asked for, or the search -> a JSON file in `args.out`."""
-    from run import versions  # slow to load
-
     folders, facts = prepared(args, work)
     results = versions("cuda" if torch.cuda.is_available() else "cpu")
     results |= {"processor": processor(), "small": args.small, "prepared": facts}

@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+import torchvision
 from PIL import Image
 
 from animegan_helpers import checkpoints, plotting
@@ -27,6 +28,19 @@ def processor() -> str:
     count = torch.get_num_threads()
     cores = "core" if count == 1 else "cores"
     return f"{count} {cores} of {name}"
+
+
+def versions(where: torch.device | str) -> dict:
+    """A device -> machine, versions and date, as they are written beside the numbers."""
+    where = torch.device(where)
+    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else processor()
+    return {
+        "machine": machine,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "python": platform.python_version(),
+        "date": str(date.today()),
+    }
 
 
 def without_build(version: str) -> str:

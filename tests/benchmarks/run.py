@@ -10,19 +10,15 @@ nothing.
 
 import argparse
 import os
-import platform
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
-import torch
-import torchvision
 from comparisons import compare_loops, compile_speed, ladder
 from inputs import WHOLE, drawing_rates, loader_rates, preparing, slider_latency
 from loops import image_folder, limit
-from record import processor
+from record import versions
 from run_figures import publish, table
 from torch.utils.data import DataLoader
 
@@ -31,19 +27,6 @@ from animegan_helpers.dataset import Faces, batches
 from animegan_helpers.prepare import load_faces, prepare
 from animegan_helpers.recipes import Recipe
 from animegan_helpers.speed import to_device
-
-
-def versions(where: torch.device | str) -> dict:
-    """A device -> machine, versions and date, as they are written beside the numbers."""
-    where = torch.device(where)
-    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else processor()
-    return {
-        "machine": machine,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "python": platform.python_version(),
-        "date": str(date.today()),
-    }
 
 
 @dataclass(frozen=True)
