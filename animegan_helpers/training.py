@@ -21,7 +21,7 @@ from .files import expand
 from .locks import lock
 from .recipes import Recipe
 from .run_writer import Run
-from .speed import PLAIN, Speed, self_check, to_device
+from .speed import LEAST_SPEEDUP, PLAIN, Speed, self_check, to_device
 from .step_rate import StepRate
 from .trainer import Trainer
 
@@ -101,7 +101,7 @@ def train(
         _begin(trainer, run, len(faces), resume, from_run)
         loader = batches(faces, recipe.batch, seed, trainer.steps_done, workers)
         length = training_length(recipe, steps, epochs, minutes, steps_per_epoch=len(loader))
-        _self_check(trainer, faces)
+        _self_check(trainer, faces, is_choice=speed is not None)
         writer = Run(run, describe(faces), writes=distributed.is_main)
         _loop(trainer, loader, writer, length, stop, callback)
     return trainer
@@ -130,24 +130,28 @@ def _begin(trainer, run, images, resume, from_run) -> None:
             runs.start_from(trainer, from_run)
 
 
-def _self_check(trainer: Trainer, faces: Dataset) -> None:
-    """Where half precision fails the self-check, the trainer goes on in float32, and says why.
+def _self_check(trainer: Trainer, faces: Dataset, is_choice: bool) -> None:
+    """The trainer goes on in float32 where half precision fails the self-check, and says why.
 
-    The main process checks; all processes share its verdict.
+    So it does where half precision is slower, unless it was the caller's choice. The main process
+    checks; all processes share its verdict.
     """
     recipe, processes = trainer.recipe, trainer.distributed
-    problem = ""
+    plain_is_better = trainer.speed.dtype is None
     if trainer.speed.dtype and processes.is_main:
         images = next(iter(batches(faces, recipe.batch, trainer.seed)))
-        images = images[: max(2, min(64, recipe.batch // processes.world_size))]  # must fit
+        images = images[: max(2, min(128, recipe.batch // processes.world_size))]  # must fit
         plain = Trainer(recipe, trainer.seed, trainer.device, speed=PLAIN)
         fast = Trainer(recipe, trainer.seed, trainer.device, speed=trainer.speed)
         check = self_check(plain, fast, images)
         print(check)
-        problem = check.problem
-        if problem:
-            warnings.warn(f"training in float32: {problem}", stacklevel=3)
-    if processes.any(bool(problem) or trainer.speed.dtype is None):
+        if check.problem:
+            warnings.warn(f"training in float32: {check.problem}", stacklevel=3)
+        is_slower = check.speedup < LEAST_SPEEDUP and not is_choice
+        if is_slower and not check.problem:
+            print("training in float32: half precision is slower here")
+        plain_is_better = bool(check.problem) or is_slower
+    if processes.any(plain_is_better):
         trainer.speed = replace(trainer.speed, dtype=None)
         trainer.scaler = None
 

@@ -72,6 +72,22 @@ def test_a_run_trains_on_the_gpu_in_the_precision_that_suits_it(
     assert printed.count("self-check, 10 steps") == (dtype is not None)
 
 
+def test_half_precision_that_is_slower_is_used_only_if_it_was_chosen(faces, tmp_path):
+    code = """
+    from animegan_helpers import training
+    training.LEAST_SPEEDUP = float("inf")
+    for choice in (None, speed.best_speed(machine.device)):
+        folder = f"{run}/{choice}"
+        trainer = train(recipe, faces, folder, steps=2, device=machine.device, speed=choice)
+        print("dtype", trainer.speed.dtype, "scaler", trainer.scaler is not None)
+    """
+    printed = on_gpu(code, faces, tmp_path)
+    verdict = "training in float32: half precision is slower here"
+    assert printed.count(verdict) == 1
+    assert printed.index(verdict) < printed.index("dtype None scaler False\n")
+    assert "dtype torch.float16 scaler True\n" in printed
+
+
 @pytest.mark.parametrize("capability", [T4, H100], ids=["T4", "H100"])
 def test_a_run_moves_between_devices_and_precisions(capability, faces, tmp_path):
     code = """

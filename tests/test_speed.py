@@ -1,6 +1,7 @@
 """speed: half precision is compared with the plain step; images on the device are the same."""
 
 import copy
+import time
 
 import pytest
 import torch
@@ -210,6 +211,14 @@ def test_a_self_check_of_right_steps_finds_small_differences(dtype, faces):
     assert 0 < check.gap < 0.02
     assert 0.9 < check.cosine_g < 1 and 0.9 < check.cosine_d < 1
     assert f"at most {check.gap:.4f}" in str(check) and f"D {check.cosine_d:.3f}" in str(check)
+    assert f"{check.speedup:.2f} times as fast" in str(check)
+
+
+def test_a_self_check_measures_the_speedup_without_the_first_step(faces, monkeypatch):
+    trainers = [Trainer(DEFAULT, 3, speed=settings) for settings in (PLAIN, Speed(BFLOAT16))]
+    now = iter([0.0, 3.0, 10.0, 11.5])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    assert self_check(*trainers, faces[:4]).speedup == 2
 
 
 def negated(images):

@@ -1,0 +1,188 @@
+"""Features of real faces, learned without labels on the set itself (SimCLR, arXiv:2002.05709).
+
+python tests/benchmarks/real_features.py DATA [--minutes 40]
+-> data/features/NAME.pt: the network; a table of how its KID rises with blur, noise, and synthetic
+faces mixed in
+
+Two random crops of a face, tinted differently, must get similar features, and those of two faces
+different ones. Blur and noise are no part of it, so that the features can see them.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from animegan_helpers import checkpoints, device, metrics
+from animegan_helpers.dataset import BatchOrder, Faces
+from animegan_helpers.device import move
+from animegan_helpers.images import to_tensor
+from animegan_helpers.judge import extract_features
+from animegan_helpers.layers import down
+from animegan_helpers.prepare import load_faces
+from animegan_helpers.rng import rng
+
+COUNT = 2000  # faces per number
+BATCH = 256
+TEMPERATURE = 0.2
+
+
+class Encoder(nn.Module):
+    """(N, 3, 64, 64) faces in [-1, 1] -> (N, 128) features; about 1.1 million weights."""
+
+    num_features = 128
+
+    def __init__(self, width: int = 40):
+        super().__init__()
+        self.net = nn.Sequential(
+            *down(3, width),
+            *down(width, 2 * width),
+            *down(2 * width, 4 * width),
+            *down(4 * width, 8 * width),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8 * width, self.num_features, bias=False),
+            nn.BatchNorm1d(self.num_features, affine=False),
+        )
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(self.num_features, 64))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, 64, 64) -> (N, 128)."""
+        return self.net(images)
+
+
+def random_views(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """(N, 3, H, W) -> (N, 3, H, W): each image cropped, mirrored and tinted at random.
+
+    The crop keeps 0.6 to 1 of each side; brightness, contrast and each channel change a little.
+    """
+    numbers = torch.rand(9, len(images), 1, 1, generator=generator).to(images.device)
+    scale = 0.6 + 0.4 * numbers[0]
+    mirror = torch.where(numbers[1] < 0.5, -1.0, 1.0)
+    shift_x = (2 * numbers[2] - 1) * (1 - scale)
+    shift_y = (2 * numbers[3] - 1) * (1 - scale)
+    zero = torch.zeros_like(scale)
+    rows = [torch.cat([mirror * scale, zero, shift_x], 2), torch.cat([zero, scale, shift_y], 2)]
+    theta = torch.cat(rows, 1)  # (N, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    crops = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    contrast = 0.7 + 0.6 * numbers[4][:, None]
+    brightness = 0.4 * (numbers[5][:, None] - 0.5)
+    channels = 0.3 * (numbers[6:9].permute(1, 0, 2, 3) - 0.5)  # (N, 3, 1, 1)
+    return crops * contrast + brightness + channels
+
+
+def contrastive_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """(N, d) features of N images' first and second views -> NT-Xent, a scalar."""
+    both = F.normalize(torch.cat([a, b]), dim=1)
+    similarities = both @ both.T / TEMPERATURE
+    similarities.fill_diagonal_(-math.inf)
+    partners = torch.arange(2 * len(a), device=a.device).roll(len(a))
+    return F.cross_entropy(similarities, partners)
+
+
+def train_encoder(
+    faces: torch.utils.data.Dataset, minutes: float, where: torch.device, seed: int = 0
+) -> Encoder:
+    """(N, 64, 64, 3) uint8 faces -> an encoder, trained for so long; the rate falls to 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
+        encoder = Encoder().to(where)
+    optimizer = torch.optim.AdamW(encoder.parameters(), 2e-3, weight_decay=1e-4)
+    bar = tqdm(total=round(60 * minutes), desc="learning features", unit="s")
+    start = time.perf_counter()
+    elapsed = 0.0
+    order = iter(BatchOrder(len(faces), BATCH, seed))
+    step = 0
+    while elapsed < 60 * minutes:
+        images = to_tensor(move(faces[next(order)], where))
+        generator = rng(seed, "views", step)
+        views = torch.cat([random_views(images, generator) for _ in range(2)])
+        loss = contrastive_loss(*encoder.head(encoder(views)).chunk(2))
+        warm_up = min(1, (step + 1) / 50)
+        optimizer.param_groups[0]["lr"] = (
+            2e-3 * warm_up * (0.5 + 0.5 * math.cos(math.pi * elapsed / (60 * minutes)))
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        step += 1
+        elapsed = time.perf_counter() - start
+        bar.update(min(bar.total, round(elapsed)) - bar.n)
+        if step % 20 == 0:
+            bar.set_postfix(step=step, loss=f"{loss.item():.2f}", refresh=False)
+    bar.close()
+    return encoder.eval()
+
+
+def load_encoder(path: Path) -> Encoder:
+    """A file that this script wrote -> the encoder, in eval mode."""
+    encoder = Encoder()
+    encoder.load_state_dict(checkpoints.load(path))
+    return encoder.eval()
+
+
+def distances(encoder: Encoder, real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:
+    """(N, 3, 64, 64) real faces and others -> FID, and KID x 1000, of the encoder's features."""
+    a = extract_features(encoder, real)
+    b = extract_features(encoder, fake)
+    return {"FID": metrics.fid(a, b), "KID x 1000": 1000 * metrics.kid(a, b)[0]}
+
+
+def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """(N, C, H, W) -> the same, blurred by a Gaussian of `sigma` pixels."""
+    x = torch.arange(-7, 8.0)
+    row = torch.exp(-x.square() / (2 * sigma**2))
+    row = row / row.sum()
+    kernel = row.expand(images.shape[1], 1, 15)
+    images = F.pad(images, (7, 7, 7, 7), mode="reflect")
+    images = F.conv2d(images, kernel[:, :, None], groups=len(kernel))
+    return F.conv2d(images, kernel[:, :, :, None], groups=len(kernel))
+
+
+def calibration(encoder: Encoder, faces: Faces) -> dict[str, dict]:
+    """-> by name of what was done to `COUNT` real faces: their distance from `COUNT` others."""
+    rows = torch.randperm(len(faces), generator=rng(0, "rows")).tolist()
+    real = to_tensor(faces[rows[:COUNT]])
+    other = to_tensor(faces[rows[COUNT : 2 * COUNT]])
+    synthetic = to_tensor(load_faces("drawn")[:COUNT])
+    noise = torch.randn(other.shape, generator=rng(0, "noise"))
+    sets = {"other real faces": other}
+    for sigma in (0.5, 1.0, 2.0):
+        sets[f"blurred, sigma {sigma:g}"] = blurred(other, sigma)
+    for size in (0.05, 0.1, 0.2):
+        sets[f"noise, deviation {size:g}"] = (other + size * noise).clamp(-1, 1)
+    for share in (0.1, 0.25, 0.5, 1.0):
+        count = round(share * COUNT)
+        sets[f"{share:.0%} synthetic"] = torch.cat([synthetic[:count], other[count:]])
+    return {name: distances(encoder, real, images) for name, images in sets.items()}
+
+
+def features_file(name: str) -> Path:
+    """The name of a set -> where its encoder is kept."""
+    return device.data_folder() / "features" / f"{name}.pt"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data")
+    parser.add_argument("--minutes", type=float, default=40)
+    args = parser.parse_args()
+    faces = load_faces(args.data)
+    path = features_file(faces.folder.name)
+    if not path.exists():
+        encoder = train_encoder(faces, args.minutes, device.pick().device)
+        checkpoints.save({name: value.cpu() for name, value in encoder.state_dict().items()}, path)
+    for name, row in calibration(load_encoder(path), faces).items():
+        print(f"{name:<28}" + "".join(f"{key} {value:9.2f}   " for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()
