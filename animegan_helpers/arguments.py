@@ -132,7 +132,7 @@ def _train(command: Parser) -> None:
     )
     rate = "multiply the recipe's learning rates: below 1 if a run falls apart"
     add("--rate", type=float, default=1.0, help=rate)
-    plain = "on a GPU: float32, as on a CPU; slow, for comparisons"
+    plain = "on a GPU: float32, even where half precision is faster"
     add("--plain", action="store_true", help=plain)
     _add_length(command)
     _add_sizes(add)

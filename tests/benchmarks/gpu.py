@@ -2,8 +2,9 @@
 
 python tests/benchmarks/gpu.py [--data ZIP_OR_FOLDER] [--out FOLDER] [--only PART ...] [--small]
 -> gpu.json in FOLDER (default: recorded/) with the results of each part; beside it sample grids and
-a film strip: gpu_synthetic_1.png, gpu_synthetic_2.png, gpu_synthetic_film.png. With `--data`, real
-faces by any name that `load_faces` takes, also gpu_real_1.png and so on.
+a film strip, each with its caption in a .json: gpu_synthetic_1.png, gpu_synthetic_2.png,
+gpu_synthetic_film.png. With `--data`, real faces by any name that `load_faces` takes, also
+gpu_real_1.png and so on.
 
 Each part is a process with a timeout. gpu.json is written after each part. A part that fails leaves
 its last lines of stderr there, one that is too slow its timeout, both beside what they had measured
@@ -27,14 +28,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from loops import OurLoop, flops, limit, steps_per_second, wait_for_gpu
-from record import processor, versions, write_json
+from record import processor, versions, without_build, write_json, write_png
 
 from animegan_helpers import checkpoints, device, drawn, metrics, plotting, recipe_json, recipes
 from animegan_helpers.dataset import Faces, batches
@@ -377,15 +378,33 @@ def train_on(job: Job, faces: Faces) -> tuple[Generator, dict]:
         "share of the time that saving took": sum(while_training) / seconds,
     }
     job.keep(result)
-    what = f"Recipe {recipe.name} on {len(faces):,} {job.part} images: {steps:,} steps"
-    what += f" in {seconds:.0f} s on {machine.name} (torch {torch.__version__})"
-    strip = plotting.film_strip(marks.grids, marks.labels, f"{what}.")
-    strip.save(Path(job.out) / f"gpu_{job.part}_film.png")
     G = trainer.ema_generator()
-    for seed in (1, 2):
-        figure = plotting.show_grid(sample(G, 64, seed), f"{what}; seed {seed}.", columns=8, zoom=2)
-        figure.save(Path(job.out) / f"gpu_{job.part}_{seed}.png")
+    save_images(job, marks, G, caption_of(result, job.part, machine))
     return G, result
+
+
+def caption_of(result: dict, kind: str, machine: device.Machine) -> str:
+    """How a run went -> the caption of its images."""
+    dtype = "half precision" if result["dtype"] != "float32" else "float32"
+    return (
+        f"Recipe {result['recipe']['name']}, width {result['recipe']['width']}, on"
+        f" {result['images in the set']:,} {kind} faces: {result['steps']:,} steps of"
+        f" {result['recipe']['batch']} images in {result['seconds']:.0f} s on {machine.name} in"
+        f" {dtype} (torch {without_build(torch.__version__)}, {date.today()})."
+    )
+
+
+def save_images(job: Job, marks: MarksCallback, G: Generator, caption: str) -> None:
+    """A film strip and two sample grids -> PNGs in the job's `out`, and a .json beside each."""
+    film = plotting.strip(marks.grids, marks.labels)
+    images = {"film": (film, "Film strip of eight latent vectors, from noise to faces")}
+    for seed in (1, 2):
+        grid = plotting.grid(sample(G, 64, seed), 8, zoom=2)
+        images[f"{seed}"] = (grid, f"64 faces, eight by eight, seed {seed}")
+    for name, (image, alt) in images.items():
+        path = Path(job.out) / f"gpu_{job.part}_{name}.png"
+        write_png(image, path)
+        write_json({"caption": caption, "alt": f"{alt}. {caption}"}, path.with_suffix(".json"))
 
 
 def train_on_synthetic(job: Job) -> dict:

@@ -22,19 +22,26 @@ from pathlib import Path
 import torch
 from PIL import Image
 from race_figures import publish, table
-from race_groups import GROUPS, OUR_LAST_MARK
+from race_groups import GROUPS, OUR_LAST_MARK, VARIANTS
 from record import processor, without_build, write_json, write_png
+from variants import make_trainer
 
-from animegan_helpers import device, metrics, plotting, recipe_json
+from animegan_helpers import device, drawn, metrics, plotting, recipe_json
 from animegan_helpers.dataset import Faces, batches
 from animegan_helpers.generator import Generator, sample
 from animegan_helpers.history import Log
 from animegan_helpers.images import to_pixels
-from animegan_helpers.judge import Judge, extract_features, load_judge
-from animegan_helpers.prepare import load_faces
+from animegan_helpers.judge import (
+    Judge,
+    extract_features,
+    load_judge,
+    save_judge,
+    train_judge,
+    true_labels,
+)
+from animegan_helpers.prepare import load_faces, prepare
 from animegan_helpers.recipes import Recipe
 from animegan_helpers.rng import rng
-from animegan_helpers.trainer import Trainer
 
 COUNT = 2000  # faces per number
 
@@ -42,10 +49,24 @@ COUNT = 2000  # faces per number
 # ---- one run ----
 
 
-def numbers_of(G: Generator, faces: Faces, judge: Judge, seed: int) -> dict:
+def second_judge() -> Judge:
+    """-> a judge of another seed, which never chose anything; trained at the first call."""
+    path = device.data_folder() / "race" / "second_judge.pt"
+    if not path.exists():
+        folder = path.with_name("judged")
+        if not (folder / "labels.csv").exists():
+            drawn.write(folder, 4096, seed=3)
+        faces = prepare(folder, path.with_name("judged_64"))
+        save_judge(train_judge(faces, true_labels(faces, folder), seed=3), path)
+    return load_judge(path)
+
+
+def numbers_of(
+    G: Generator, faces: Faces, judge: Judge, seed: int, second: Judge | None = None
+) -> dict:
     """A generator -> FID, KID x 1000 and color pairs (of 80) of `COUNT` of its faces.
 
-    They are compared with `COUNT` faces of the set.
+    They are compared with `COUNT` faces of the set; by a second judge, too, if there is one.
     """
     rows = torch.randperm(len(faces), generator=rng(seed, "rows"))[:COUNT].tolist()
     real_features = extract_features(judge, faces[rows])
@@ -53,18 +74,22 @@ def numbers_of(G: Generator, faces: Faces, judge: Judge, seed: int) -> dict:
     features = extract_features(judge, fake)
     mean_kid, _ = metrics.kid(real_features, features, seed, subsets=20)
     pairs, _ = metrics.attribute_pairs(judge.attributes(features))
-    return {
+    numbers = {
         "FID": metrics.fid(real_features, features),
         "KID x 1000": 1000 * mean_kid,
         "color pairs": pairs,
     }
+    if second is not None:
+        by_second = numbers_of(G, faces, second, seed)
+        numbers |= {f"{key}, second judge": by_second[key] for key in ("FID", "KID x 1000")}
+    return numbers
 
 
 class TimedRun:
     """A recipe that trains for so many CPU seconds; the time of measuring it is not counted."""
 
-    def __init__(self, recipe: Recipe, seed: int, faces: Faces):
-        self.trainer = Trainer(recipe, seed)
+    def __init__(self, recipe: Recipe, seed: int, faces: Faces, variant: str = ""):
+        self.trainer = make_trainer(variant, recipe, seed)
         self.log = Log()
         self.loader = iter(batches(faces, recipe.batch, seed))
         self.cpu_seconds = 0.0
@@ -91,7 +116,14 @@ class TimedRun:
         }
 
 
-def measured_at(marks: list, timed: TimedRun, faces: Faces, judge: Judge, folder: Path) -> list:
+def measured_at(
+    marks: list,
+    timed: TimedRun,
+    faces: Faces,
+    judge: Judge,
+    folder: Path,
+    second: Judge | None = None,
+) -> list:
     """-> a row of numbers for each mark; a sample grid for each is left in `folder`.
 
     A run that is not finite, or whose KID is not 2 % better in two marks in a row, ends early. The
@@ -107,7 +139,7 @@ def measured_at(marks: list, timed: TimedRun, faces: Faces, judge: Judge, folder
             rows.append(timed.row() | {"ended": str(error)})
             break
         G = timed.trainer.ema_generator()
-        row = timed.row() | numbers_of(G, faces, judge, timed.trainer.seed)
+        row = timed.row() | numbers_of(G, faces, judge, timed.trainer.seed, second)
         rows.append(row)
         folder.mkdir(parents=True, exist_ok=True)
         plotting.grid(timed.trainer.fixed_faces(), 8).save(folder / f"{mark:05}.png")
@@ -150,8 +182,9 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
     if result is not None:
         return result
     faces = load_faces("drawn")
-    timed = TimedRun(recipe_json.from_json(recipe), seed, faces)
-    rows = measured_at(marks, timed, faces, load_judge(), run_folder)
+    timed = TimedRun(recipe_json.from_json(recipe), seed, faces, VARIANTS.get(name, ""))
+    second = second_judge() if name in VARIANTS else None
+    rows = measured_at(marks, timed, faces, load_judge(), run_folder, second)
     result = {"name": name, "seed": seed, "recipe": recipe, "marks": rows}
     result |= {"machine": processor(), "torch": torch.__version__, "date": str(date.today())}
     write_json(result, run_folder / "race.json")
@@ -212,6 +245,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     load_faces("drawn")
+    if any(name in VARIANTS for group in args.groups for name in GROUPS[group][0]):
+        second_judge()  # before two processes would train it
     for group in args.groups:
         entries, marks = GROUPS[group]
         folder = device.data_folder() / "race" / group

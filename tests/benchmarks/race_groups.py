@@ -74,6 +74,19 @@ TEN_MINUTES = {
     "width 24, rates decay from step 500": START.changed(width=24, lr_decay_start=500),
 }
 
+# The default with other layers in G, another penalty, another D; measured by two judges.
+VARIANTS = {  # name in the group: name in variants.py
+    "default: transposed convolutions": "",
+    "transposed convolutions, blur": "transposed, blur",
+    "bilinear upsampling": "bilinear",
+    "pixel shuffle": "pixel shuffle",
+    "R2, too": "R2",
+    "R2, too, both weights 8": "R2",
+    "D 1.5 times as wide": "D 1.5 times as wide",
+}
+VARIED = {name: DEFAULT for name in VARIANTS}
+VARIED["R2, too, both weights 8"] = DEFAULT.changed(r1=8.0)
+
 # For each group its recipes by name, and the CPU seconds at which they are measured.
 GROUPS = {
     "ladder": (LADDER, (30, 60)),
@@ -82,4 +95,5 @@ GROUPS = {
     "search": (SEARCH, (60, 120, 240)),
     "finals": (FINALS, (60, 120, 240)),
     "ten_minutes": (TEN_MINUTES, (240, 600, 1200)),
+    "variants": (VARIED, (60, 240)),
 }
