@@ -345,7 +345,7 @@ def test_freezing_a_compiled_network_freezes_its_weights(page):
 @pytest.mark.parametrize(
     "dtype, triton, rungs",
     [
-        (torch.bfloat16, True, ["float32", "half precision", "compiled", "CUDA graph"]),
+        (torch.bfloat16, True, ["float32", "half precision", "CUDA graph", "compiled"]),
         (torch.bfloat16, False, ["float32", "half precision", "CUDA graph"]),
         (torch.float16, True, ["float32", "half precision", "compiled"]),
     ],
@@ -377,3 +377,38 @@ def test_a_gpu_climbs_the_rungs_it_can(
         assert [graph.replays for graph in cuda.graphs] == [2]
     else:
         assert not cuda.graphs
+
+
+class FailingTrainer:
+    """Its steps fail, as a compiled one may."""
+
+    def step(self, images):
+        raise AssertionError("expected stride 1, not 64")
+
+
+@pytest.mark.parametrize("name", ["compiled", "CUDA graph"])
+def test_only_a_failing_compiler_does_not_stop_the_ladder(name, page, monkeypatch, capsys):
+    cpu = SimpleNamespace(device=torch.device("cpu"))
+    working = Trainer(WITHOUT_R1)
+    page.names |= {
+        "machine": cpu,
+        "batch": 4,
+        "faces": torch.zeros(4, 16, 16, 3, dtype=torch.uint8),
+        "speed": SimpleNamespace(to_device=lambda faces, device: faces),
+        "ladder": {name: FailingTrainer(), "float32": working},
+        "stopwatch": lambda rounds, **functions: {"steps": 1000.0},
+        "step_flop": lambda width: 1,
+        "width": 4,
+        "rate": 4,
+        "trainer_rate": 4,
+    }
+    cell = source_of_cell("for name, trainer in ladder.items()")
+    if name == "compiled":
+        exec(cell, page.names)
+        printed = capsys.readouterr().out
+        assert "compiled                failed here: AssertionError" in printed
+        assert "float32" in printed and "100% of the limit" in printed
+        assert working.steps_done == 5
+    else:
+        with pytest.raises(AssertionError, match="stride"):
+            exec(cell, page.names)
