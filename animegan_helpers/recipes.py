@@ -1,4 +1,8 @@
-"""A name becomes every number of a run: the five sources' recipes, and ours. Imports no torch."""
+"""A name becomes every number of a run: the five sources' recipes, and ours. Imports no torch.
+
+`default` and the generator's layers (transposed convolutions, 4x4, stride 2) are frozen: nothing
+that was tried against them was better by two judges (docs/results.md).
+"""
 
 from dataclasses import dataclass, replace
 
