@@ -138,6 +138,26 @@ def exercise(yours: object, truth: object, hint: str, on: tuple = ()) -> None:
         print(textwrap.fill(f"Not yet: {reason}. Hint: {hint}", 100))  # the width of a page
 
 
+def predict(guess: object, look: Callable[[], object] | None = None) -> object:
+    """Print a prediction, then call `look`, an experiment, and return what it returns.
+
+    For open exercises: nothing is graded, and any prediction will do. `...` means "no prediction
+    yet": then `look` is not called, so that a reader predicts first.
+    """
+    if guess is ...:
+        text = "No prediction yet: put yours in place of the dots, then run this cell again."
+        print(textwrap.fill(text, 100))
+        return None
+    try:
+        text = _short(guess)
+    except Exception as error:
+        text = f"something that cannot be printed ({type(error).__name__})"
+    print(textwrap.fill(f"You predicted: {text}. Compare it with the result.", 100))
+    if look is None:
+        return None
+    return look()
+
+
 def _equal(answer, truth) -> bool:
     if isinstance(truth, (str, bool)) or truth is None:
         return type(answer) is type(truth) and answer == truth

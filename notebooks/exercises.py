@@ -13,10 +13,11 @@ LIST = HERE / "exercises.md"
 EXERCISE = re.compile(r"^\*\*(\d)\. (.+?)\*\* (.+)$", re.MULTILINE)
 HEAD = """# All exercises
 
-From page 01 on, each page ends with exercises. An exercise changes one line or writes one function,
-and it checks itself: its cell prints "Right.", or "Not yet" and a hint, and never stops with an
-error. The answer is folded away below it. *Find the bug* always shows a bug that people really
-make; most come from public projects.
+Each page ends with exercises. Most of them change one line or write one function, and check
+themselves: the cell prints "Right.", or "Not yet" and a hint, and never stops with an error. The
+answer is folded away below it. An open exercise asks for a prediction, runs an experiment, and is
+never graded. *Find the bug* always shows a bug that people really make; most come from public
+projects.
 
 This list is made from the pages by `python notebooks/exercises.py`.
 """

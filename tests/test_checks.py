@@ -226,3 +226,42 @@ def test_even_an_answer_that_cannot_be_printed_does_not_raise(capsys):
 
     for truth in (5, "relu"):
         assert not is_right(capsys, Broken(), truth, "think again")
+
+
+# ---- predictions ----
+
+
+def test_a_prediction_is_printed_before_the_experiment_and_never_graded(capsys):
+    def experiment():
+        print("the experiment")
+        return 0.25
+
+    assert checks.predict("about 0.9", experiment) == 0.25
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["You predicted: 'about 0.9'. Compare it with the result.", "the experiment"]
+
+
+def test_without_a_prediction_the_experiment_does_not_run(capsys):
+    def experiment():
+        raise AssertionError("it ran")
+
+    assert checks.predict(..., experiment) is None
+    assert capsys.readouterr().out.startswith("No prediction yet: put yours in place of the dots")
+
+
+@pytest.mark.parametrize("guess", WRONG[1:], ids=lambda guess: repr(guess)[:20])
+def test_every_prediction_is_taken(capsys, guess):
+    assert checks.predict(guess) is None
+    printed = capsys.readouterr().out
+    assert printed.startswith("You predicted: ")
+    assert "Right" not in printed and "Not yet" not in printed
+    assert max(map(len, printed.splitlines())) <= 100
+
+
+def test_even_a_prediction_that_cannot_be_printed_is_taken(capsys):
+    class Broken:
+        def __repr__(self):
+            raise RuntimeError("no words")
+
+    assert checks.predict(Broken(), lambda: 7) == 7
+    assert "cannot be printed (RuntimeError)" in capsys.readouterr().out

@@ -1,6 +1,8 @@
-"""Page 11's ONNX cell: the file is valid, and ONNX Runtime generates the same faces as PyTorch."""
+"""Page 11: ONNX Runtime generates the same faces as PyTorch, and the upload lines fit the Hub."""
 
+import inspect
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,11 +17,15 @@ from animegan_helpers.generator import Generator, generate, sample_z
 PAGE = Path(__file__).parent.parent / "notebooks" / "11_share_it.ipynb"
 
 
+def sources(kind: str) -> list[str]:
+    """The sources of the page's cells of one kind."""
+    cells = json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
+
+
 def onnx_cell() -> str:
     """The source of the one cell that exports."""
-    cells = json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    (source,) = [text for text in code if "torch.onnx.export(" in text]
+    (source,) = [text for text in sources("code") if "torch.onnx.export(" in text]
     return source
 
 
@@ -78,3 +84,40 @@ def test_where_a_package_is_missing_the_cell_says_how_to_install_it(
     (line,) = capsys.readouterr().out.splitlines()
     assert "%pip install onnxscript onnxruntime" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def upload_blocks() -> list[str]:
+    """The two blocks that the page shows and does not run: the Hub, then the static Space."""
+    blocks = re.findall(r"```python\n(.*?)```", "\n".join(sources("markdown")), flags=re.DOTALL)
+    return [block for block in blocks if "create_repo(" in block]
+
+
+def test_the_upload_blocks_have_three_lines_and_calls_that_the_hub_accepts(tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    calls = []
+    for name in ("create_repo", "upload_file", "upload_folder"):
+        signature = inspect.signature(getattr(hub, name))
+
+        def record(*args, name=name, signature=signature, **kwargs):
+            calls.append((name, signature.bind(*args, **kwargs).arguments))  # or TypeError
+
+        monkeypatch.setattr(hub, name, record)
+    names = {"out": tmp_path}
+    blocks = upload_blocks()
+    for block in blocks:
+        assert len(block.splitlines()) == 3
+        exec(block, names)
+    made = [(name, call["repo_id"], call.get("repo_type")) for name, call in calls]
+    model = "YOU/anime-faces"
+    space = "YOU/anime-faces-page"
+    assert made == [
+        ("create_repo", model, None),
+        ("upload_folder", model, None),
+        ("create_repo", space, "space"),
+        ("upload_file", space, "space"),
+    ]
+    assert calls[0][1]["private"] is True
+    assert calls[1][1]["folder_path"] == tmp_path
+    assert calls[2][1]["space_sdk"] == "static"
+    assert calls[3][1]["path_or_fileobj"].name == "faces.html"
+    assert calls[3][1]["path_in_repo"] == "index.html"

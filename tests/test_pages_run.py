@@ -1,5 +1,7 @@
 """Every page is run as a learner leaves it, with wrong and with right answers to its exercises.
 
+Open exercises, which ask for a prediction, get one, so that their experiments run.
+
 The package differs from what page 03 builds. Page 03 must notice that, and no other page.
 """
 
@@ -20,7 +22,6 @@ DRIFT = ("discriminator.py", "init_weights(self, init)", 'init_weights(self, "he
 # Three wrong answers to each exercise, such as learners give, in the form of the page's own answer
 WRONG = {
     "01": [
-        ["yours = 1 / 10", "yours = 1 / 18", "yours = 4096 / 80"],
         [
             'def yours(face):\n    return drawn.draw(face | {"hair_color": "blue"})',
             'def yours(face):\n    return drawn.draw(face | {"eyes": "wink"})',
@@ -35,19 +36,19 @@ WRONG = {
     ],
     "02": [
         ["yours = 51 / 255", "yours = 51 / 255 - 1", "yours = 0.6"],
-        [
-            "yours = len(prepared) / 100",
-            "yours = len(prepared) // 100 + 1",
-            "yours = len(prepared)",
-        ],
         ["mean, std = 0.5, 1.0", "mean, std = 0.5, 0.25", "mean, std = 0.0, 1.0"],
     ],
     "03": [
         ["yours = (96 - 5) // 3", "yours = 96 // 3", "yours = (96 - 5) / 3 + 1"],
         [
-            "yours = 32 * 16 * 4 * 4",
-            "yours = 32 * 16 * 4 * 4 + 3 * 32",
-            "yours = 32 * 4 * 4 + 2 * 32",
+            "def yours(D, images):\n    D(images).sum().backward()\n    return images.grad",
+            "def yours(D, images):\n    return torch.zeros_like(images)",
+            """def yours(D, images):
+    images = images.clone()
+    images.requires_grad_(True)
+    D(images).mean().backward()
+    return images.grad
+""",
         ],
         [
             "def batch_norm(channels):\n    return nn.BatchNorm2d(channels, momentum=0.8)",
@@ -58,12 +59,19 @@ WRONG = {
     "04": [
         ["yours = (7 - 1) * 3 + 5", "yours = (7 - 1) * 3 + 5 - 1", "yours = (7 + 2 - 5) // 3 + 1"],
         [
-            "def yours(image):\n"
-            "    return F.conv_transpose2d(image, torch.ones(1, 1, 2, 2), stride=2, padding=2)",
-            "def yours(image):\n"
-            "    return F.conv_transpose2d(image, torch.ones(1, 1, 2, 2), stride=1, padding=1)",
-            "def yours(image):\n"
-            "    return F.conv_transpose2d(image, torch.ones(1, 1, 2, 2), stride=4, padding=1)",
+            """def yours(image, kernel, stride):
+    out = torch.zeros((len(image) - 1) * stride + 4, (len(image[0]) - 1) * stride + 4)
+    for i, row in enumerate(image):
+        for j, number in enumerate(row):
+            out[i * stride : i * stride + 4, j * stride : j * stride + 4] = number * kernel
+    return out
+""",
+            """def yours(image, kernel, stride):
+    return F.conv_transpose2d(image[None, None], kernel[None, None], stride=stride, padding=1)[0, 0]
+""",
+            """def yours(image, kernel, stride):
+    return image.repeat_interleave(stride, 0).repeat_interleave(stride, 1)
+""",
         ],
         [
             "def preview(G, z):\n    with torch.no_grad():\n        return G(z)",
@@ -122,6 +130,7 @@ WRONG = {
     return fid(real, extract_features(package_judge, faces.permute(0, 3, 1, 2).float() / 127.5))
 """,
         ],
+        ['yours = "far"', 'yours = "equal"', "yours = narrow_fid"],
     ],
     "08": [
         [
@@ -195,7 +204,6 @@ WRONG = {
         ],
     ],
     "11": [
-        ["yours = 128 * 8 // 6", "yours = 128", "yours = 128 * 8 / 6"],
         [
             "def yours(weight, psi):\n    return weight / psi",
             "def yours(weight, psi):\n    return weight + psi",
@@ -213,6 +221,24 @@ WRONG = {
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     return (conv.weight * scale).detach()
 """,
+        ],
+    ],
+    "A": [
+        [
+            "def yours(first, second):\n    return np.array_equal(first, second)",
+            "def yours(first, second):\n    return np.abs(first - second).mean() < 20",
+            "def yours(first, second):\n    return abs(first.mean() - second.mean()) < 20",
+        ],
+        [
+            """def is_readable(path):
+    try:
+        Image.open(path).verify()
+    except OSError:
+        return False
+    return True
+""",
+            'def is_readable(path):\n    return path.suffix in (".jpg", ".png")',
+            'def is_readable(path):\n    return b"JFIF" in path.read_bytes()',
         ],
     ],
 }
@@ -260,10 +286,10 @@ def own_answer(cells):
 
 
 def answer_exercises(notebook, wrong):
-    """Shorten a page's trainings, and answer each of its exercises; -> the number of exercises.
+    """Shorten a page's trainings, and answer its exercises; -> the number of graded ones.
 
     Each wrong answer gets a cell before the exercise, marked as wrong. The exercise itself gets the
-    page's own answer.
+    page's own answer. An open exercise gets a prediction.
     """
     cells = []
     count = 0
@@ -272,6 +298,8 @@ def answer_exercises(notebook, wrong):
             cell.source = re.sub(r"\b(steps|range|total)(=|\()300\b", r"\g<1>\g<2>6", cell.source)
             cell.source = cell.source.replace('{"steps": 1500}', '{"steps": 6}')
             cell.source = cell.source.replace("seconds=12)", "seconds=2)")  # page 09's races
+            if "checks.predict(" in cell.source:
+                cell.source = cell.source.replace("yours = ...", 'yours = "a guess"')
         if cell.cell_type == "code" and "checks.exercise(" in cell.source:
             for answer in wrong[count]:
                 source = with_answer(cell.source, answer)
@@ -313,6 +341,8 @@ def test_answers_are_graded_and_only_page_03_notices_the_drift(path, drifted, mo
         assert graded_wrong, f"graded as right:\n{cell.source}"
     text = "".join(printed(cell) for cell in code if cell not in wrong_cells)
     assert text.count("Right.") == exercises and "Not yet" not in text
+    open_ones = sum("checks.predict(" in cell.source for cell in code)
+    assert text.count("You predicted: ") == open_ones and "No prediction yet" not in text
     errors = [cell.source.split(",")[0] for cell in code if stopped(cell)]
     expected = ["checks.same_network(Discriminator"] if page_id(path) == "03" else []
     assert errors == expected
