@@ -31,6 +31,7 @@ FILES = {"11"}  # its networks stay on the CPU: what it writes is for machines w
 SHORTER = {  # what a page says -> what it says here
     r"\b(steps|range|total)(=|\()(100|48|24)\b": r"\g<1>\g<2>4",
     r"\b(steps|range|total)(=|\()300\b": r"\g<1>\g<2>8",  # page 07 averages eight
+    r"\bsteps=1000\b": "steps=50",  # page 05's points in the plane
     r"steps=320\b": "steps=24",  # page 08 looks at the steps after the first 20
     r'"steps": 1500|"minutes": 15': '"steps": 8',
     r"minutes=0\.25": "steps=4",
