@@ -1,4 +1,10 @@
-"""Latent vectors (z_dim,) become walks, mixtures, and named directions. Built on page 06."""
+"""Latent vectors (z_dim,) become walks, mixtures, named directions; faces become latent vectors.
+
+Built on page 06.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -175,3 +181,63 @@ def effects(
             "moves": dict(zip(SCALES, moves.tolist())),
         }
     return rows
+
+
+# ---- inversion ----
+
+
+def invert(
+    G: nn.Module,
+    targets: Tensor,
+    steps: int = 100,
+    lr: float = 0.1,
+    judge: nn.Module | None = None,
+    weight: float = 0.05,
+    start: Tensor | None = None,
+) -> Tensor:
+    """N faces (N, 3, S, S) in [-1, 1] -> (N, z_dim) latent vectors whose faces are close to them.
+
+    Adam moves each z against the gradient of the mean squared error of its pixels (inversion by
+    optimization, arXiv:1611.05644). With a judge, on the same device, `weight` times that of its
+    features is added. z begins at `start` (N, z_dim), by default the origin. All faces are one
+    batch. Both networks are left as they were. Raises ValueError if G's faces have another shape.
+    """
+    device = next(G.parameters()).device
+    targets = targets.to(device)
+    if start is None:
+        start = torch.zeros(len(targets), G.z_dim)
+    z = start.detach().to(device).clone().requires_grad_()
+    adam = torch.optim.Adam([z], lr)
+    with _eval_mode(G, judge):
+        wanted = None if judge is None else judge(targets).detach()  # (N, 64)
+        for _ in range(steps):
+            images = G(z)
+            _check_shapes(images, targets)
+            errors = (images - targets).square().flatten(1).mean(1)  # (N,)
+            if judge is not None:
+                errors = errors + weight * (judge(images) - wanted).square().mean(1)
+            adam.zero_grad()
+            errors.sum().backward(inputs=[z])
+            adam.step()
+    return z.detach().cpu()
+
+
+@contextmanager
+def _eval_mode(*networks: nn.Module | None) -> Iterator[None]:
+    """Inside, these networks are in eval mode; afterwards, in the mode that they were in."""
+    modes = {network: network.training for network in networks if network is not None}
+    for network in modes:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network, mode in modes.items():
+            network.train(mode)
+
+
+def _check_shapes(images, targets) -> None:
+    if images.shape != targets.shape:
+        raise ValueError(
+            f"G generates {tuple(images.shape)}, the faces to invert are {tuple(targets.shape)}:"
+            " prepare them at G's size, and give each of them one start"
+        )

@@ -1,4 +1,4 @@
-"""Real and generated faces become numbers: FID and KID, coverage, copies. Built on page 07.
+"""Real and generated faces become numbers: FID and KID, attribute shares, copies. Built on page 07.
 
 Features are (N, d), one row per face, from `judge.extract_features`; labels are (N, 9).
 """
@@ -47,7 +47,8 @@ def kid(
 ) -> tuple[float, float]:
     """Features (N, d) and (M, d) -> kernel distance (arXiv:1801.01401): mean and deviation.
 
-    Both are over random subsets of `size` faces. Unbiased: around 0 for equal sets, also below.
+    Both are over random subsets of `size` faces. Unbiased: around 0 for equal sets, also below. The
+    deviation is too small as an uncertainty, since all subsets share the same faces: sample again.
     Raises ValueError for fewer than `size` faces.
     """
     if min(len(real), len(fake)) < size:

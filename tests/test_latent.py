@@ -9,7 +9,7 @@ from torch import nn
 
 from animegan_helpers import latent
 from animegan_helpers.drawn import ATTRIBUTES
-from animegan_helpers.generator import Generator, sample_z
+from animegan_helpers.generator import Generator, generate, sample_z
 from animegan_helpers.judge import load_judge
 from animegan_helpers.pretrained import load_pretrained
 
@@ -227,6 +227,119 @@ def fitted_to_64_pixels():
     """The directions of the pretrained generator, fitted to few faces."""
     G, _ = load_pretrained()
     return latent.attribute_directions(G, load_judge(), samples=300)
+
+
+# ---- inversion ----
+
+
+class Doubling(nn.Module):
+    """(N, 48) z -> (N, 3, 4, 4) images, twice z: each image has one known z."""
+
+    z_dim = 48
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, z):
+        return self.scale * z.reshape(-1, 3, 4, 4)
+
+
+class SumOnly(nn.Module):
+    """A judge whose only feature is the sum of an image's pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, images):
+        return self.scale * images.flatten(1).sum(1, keepdim=True)
+
+
+def test_inversion_finds_the_one_z_of_a_face():
+    z = sample_z(3, 48, 4)
+    found = latent.invert(Doubling(), 2 * z.reshape(3, 3, 4, 4), steps=300)
+    assert found.shape == (3, 48) and not found.requires_grad
+    torch.testing.assert_close(found, z, atol=1e-2, rtol=0)
+
+
+def test_inversion_starts_at_the_origin_or_where_it_is_told():
+    targets = torch.rand(2, 3, 4, 4)
+    start = sample_z(2, 48, 6)
+    kept = start.clone()
+    assert torch.equal(latent.invert(Doubling(), targets, steps=0), torch.zeros(2, 48))
+    assert torch.equal(latent.invert(Doubling(), targets, steps=0, start=start), start)
+    latent.invert(Doubling(), targets, steps=3, start=start.requires_grad_())
+    assert torch.equal(start, kept), "the caller's start is not moved"
+    moved = latent.invert(Doubling(), targets, steps=1, lr=0.25)
+    assert moved.abs() == pytest.approx(0.25, rel=1e-3), "Adam's first step is as long as lr"
+
+
+def test_each_face_is_inverted_as_if_it_were_alone():
+    targets = 2 * sample_z(4, 48, 8).reshape(4, 3, 4, 4)
+    together = latent.invert(Doubling(), targets, steps=30, judge=SumOnly())
+    for i in range(4):
+        alone = latent.invert(Doubling(), targets[i : i + 1], steps=30, judge=SumOnly())
+        torch.testing.assert_close(alone[0], together[i], atol=1e-4, rtol=1e-3)
+
+
+def test_with_a_judge_the_features_come_closer_and_the_weight_says_how_much():
+    class Half(Doubling):  # a generator that can't reach its targets: half of each image is 0
+        def forward(self, z):
+            return super().forward(z) * (torch.arange(4) < 2)
+
+    targets = 1 + torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    sums = []
+    for weight in (0, 0.001, 1):
+        z = latent.invert(Half(), targets, steps=400, judge=SumOnly(), weight=weight)
+        sums.append(Half()(z).flatten(1).sum(1).detach())
+    short = [(targets.flatten(1).sum(1) - total).abs().mean().item() for total in sums]
+    assert short[0] > 1.1 * short[1] > 10 * short[2]
+    without = latent.invert(Half(), targets, steps=400)
+    torch.testing.assert_close(Half()(without).flatten(1).sum(1).detach(), sums[0])
+
+
+def test_faces_of_the_pretrained_generator_are_recovered():
+    G, _ = load_pretrained()
+    targets = generate(G, sample_z(4, G.z_dim, 5))
+    found = generate(G, latent.invert(G, targets))
+    errors = (found - targets).square().flatten(1).mean(1).sqrt()
+    between = (targets - targets.roll(1, 0)).square().flatten(1).mean(1).sqrt()
+    assert (errors < between / 5).all()
+    judge = load_judge()
+    by_features = generate(G, latent.invert(G, targets, judge=judge))
+    with torch.no_grad():
+        wanted = judge(targets)
+        closer = (judge(by_features) - wanted).square().mean()
+        assert closer < 0.7 * (judge(found) - wanted).square().mean()
+
+
+def test_inversion_leaves_the_networks_and_the_global_rng_as_they_were():
+    G = Generator(width=2, z_dim=8, size=16).train()
+    judge = load_judge().train()
+    before = [tensor.clone() for net in (G, judge) for tensor in net.state_dict().values()]
+    state = torch.get_rng_state()
+    targets = torch.zeros(2, 3, 16, 16)
+    in_train_mode = latent.invert(G, targets, steps=3, judge=judge)
+    with pytest.raises(ValueError):
+        latent.invert(G, targets[:, :, :8, :8], steps=1)
+    assert G.training and judge.training
+    after = [tensor for net in (G, judge) for tensor in net.state_dict().values()]
+    assert all(torch.equal(old, new) for old, new in zip(before, after))
+    assert all(weight.grad is None for net in (G, judge) for weight in net.parameters())
+    assert torch.equal(state, torch.get_rng_state())
+    in_eval_mode = latent.invert(G.eval(), targets, steps=3, judge=judge.eval())
+    assert torch.equal(in_train_mode, in_eval_mode)
+    assert not G.training and not judge.training
+
+
+@pytest.mark.parametrize("targets, starts", [((2, 3, 8, 8), 2), ((2, 3, 4, 4), 1), ((4, 4), 4)])
+def test_faces_of_another_shape_than_the_generators_are_refused(targets, starts):
+    with pytest.raises(ValueError, match="prepare them at G's size"):
+        latent.invert(Doubling(), torch.zeros(targets), start=torch.zeros(starts, 48))
+
+
+# ---- other sizes, batches, and the global generator ----
 
 
 @pytest.mark.parametrize("size, least", [(16, 0.5), (32, 0.7), (128, 0.9)])

@@ -1,4 +1,4 @@
-"""Metrics have known answers: distances, coverage, copies, and the table of all of them."""
+"""Metrics have known answers: distances, attribute shares, copies, and the table of all of them."""
 
 import pytest
 import torch
@@ -200,7 +200,7 @@ def test_sliced_wasserstein_of_two_sizes_is_refused_with_both(pixels):
         metrics.sliced_wasserstein(small, pixels[:20])
 
 
-# ---- coverage ----
+# ---- attributes ----
 
 
 def test_a_collapsed_set_has_one_pair_and_a_large_total_variation_distance(labels):

@@ -111,9 +111,8 @@ def draw_rates(axes: Any, results: dict) -> None:
     rates["decoding with Pillow"] = prepared["decoding alone, images/s"]
     axes.plot(list(rates.values()), list(rates), "o", color=plotting.BLUE)
     for name, rate in rates.items():
-        axes.annotate(
-            f"{rate:,.0f}", (rate, name), (8, 0), textcoords="offset points", fontsize=9, va="center"
-        )
+        place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(f"{rate:,.0f}", (rate, name), fontsize=9, **place)
     axes.grid(axis="x", color="#dddddd")
     axes.set_axisbelow(True)
     axes.set(
