@@ -72,6 +72,35 @@ def test_a_variant_trains_all_its_networks(variant, faces):
         assert not torch.equal(weights(network), old)
 
 
+def test_wgan_gp_moves_d_at_every_step_and_g_at_every_fifth(faces):
+    from variants import make_trainer
+
+    trainer = make_trainer("WGAN-GP", DEFAULT.changed(d_norm="none", ema=0.0), 0)
+    moved = {"G": [], "D": []}
+    for _ in range(10):
+        before = weights(trainer.G), weights(trainer.D)
+        numbers = trainer.step(faces[:4])
+        assert numbers.isfinite().all()
+        moved["G"].append(not torch.equal(weights(trainer.G), before[0]))
+        moved["D"].append(not torch.equal(weights(trainer.D), before[1]))
+    assert moved["D"] == [True] * 10
+    assert moved["G"] == 2 * ([False] * 4 + [True])
+
+
+def test_the_gradient_penalty_is_zero_where_the_gradient_has_norm_one():
+    from torch import nn
+    from variants import gradient_penalty
+
+    D = nn.Sequential(nn.Flatten(), nn.Linear(12, 1), nn.Flatten(0))
+    with torch.no_grad():
+        D[1].weight.div_(D[1].weight.norm())
+    real, fake = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
+    assert gradient_penalty(D, real, fake).item() == pytest.approx(0, abs=1e-9)
+    with torch.no_grad():
+        D[1].weight.mul_(3)
+    assert gradient_penalty(D, real, fake).item() == pytest.approx(4, rel=1e-5)
+
+
 def test_no_variant_is_the_packages_trainer_and_a_variant_is_another(faces):
     from variants import make_trainer
 
