@@ -145,15 +145,20 @@ def show_losses(
     caption: str = "The losses of D and G.",
     alt: str = "",
 ) -> Figure:
-    """A history, an array of numbers by key -> both losses over the steps.
+    """A history, an array of numbers by key -> both losses over the steps, D's above G's.
 
-    Each step's value is pale, the moving average bold.
+    Each has its own scale, since G's loss may be many times as high as D's.
     """
-    curves = {
-        "D's loss": history["loss_d"],
-        "G's loss": history["loss_g"],
-    }
-    return _show_curves(history["step"], curves, "loss", caption, alt)
+    canvas = _canvas(height=4.4)
+    upper, lower = canvas.subplots(2, 1, sharex=True)
+    steps = history["step"]
+    _draw_curve(upper, steps, history["loss_d"], BLUE, "-", "each step", "moving average")
+    _draw_curve(lower, steps, history["loss_g"], ORANGE, "--", "each step", "moving average")
+    upper.set(ylabel="D's loss")
+    lower.set(ylabel="G's loss", xlabel="step")
+    for axes in (upper, lower):
+        _finish(axes)
+    return from_matplotlib(canvas, caption, alt)
 
 
 def show_scores(
@@ -162,11 +167,14 @@ def show_scores(
     alt: str = "",
 ) -> Figure:
     """A history -> D's mean scores over the steps, from 0 (generated) to 1 (real)."""
-    curves = {
-        "real": history["score_real"],
-        "generated": history["score_fake"],
-    }
-    return _show_curves(history["step"], curves, "D's score", caption, alt, limits=(0, 1))
+    canvas = _canvas(height=3)
+    axes = canvas.subplots()
+    steps = history["step"]
+    _draw_curve(axes, steps, history["score_real"], BLUE, "-", bold="real")
+    _draw_curve(axes, steps, history["score_fake"], ORANGE, "--", bold="generated")
+    axes.set(xlabel="step", ylabel="D's score", ylim=(0, 1))
+    _finish(axes)
+    return from_matplotlib(canvas, caption, alt)
 
 
 def live(faces: Image.Image, rows: Sequence[dict], caption: str) -> Figure:
@@ -179,21 +187,23 @@ def live(faces: Image.Image, rows: Sequence[dict], caption: str) -> Figure:
     return Figure(stack(faces, losses.image), caption, alt)
 
 
-def _show_curves(steps, curves, ylabel, caption, alt, limits=None) -> Figure:
-    """Two curves by their label -> a figure: each step's value pale, their moving average bold."""
+def _canvas(height: float) -> Any:
+    """-> an empty matplotlib figure, 7 inches wide."""
     from matplotlib.figure import Figure as Canvas  # slow; without pyplot no figure stays open
 
-    canvas = Canvas(figsize=(7, 3), layout="constrained")
-    axes = canvas.subplots()
+    return Canvas(figsize=(7, height), layout="constrained")
+
+
+def _draw_curve(axes, steps, values, color, style, pale=None, bold=None) -> None:
+    """Draw each step's value pale, and their moving average bold, with their labels."""
     window = max(1, len(steps) // 50)
-    kernel = np.ones(window) / window
-    styles = [(BLUE, "-"), (ORANGE, "--")]
-    for (label, values), (color, style) in zip(curves.items(), styles):
-        smooth = np.convolve(values, kernel, mode="valid")
-        axes.plot(steps, values, color=color, alpha=0.2, linewidth=0.6)
-        axes.plot(steps[window - 1 :], smooth, style, color=color, linewidth=1.8, label=label)
-    axes.set(xlabel="step", ylabel=ylabel, ylim=limits)
+    smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+    axes.plot(steps, values, color=color, alpha=0.45, linewidth=0.7, label=pale)
+    axes.plot(steps[window - 1 :], smooth, style, color=color, linewidth=1.8, label=bold)
+
+
+def _finish(axes) -> None:
+    """Add the legend; only whole steps are labeled."""
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    return from_matplotlib(canvas, caption, alt)

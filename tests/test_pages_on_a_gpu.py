@@ -35,7 +35,8 @@ SHORTER = {  # what a page says -> what it says here
     r"steps=320\b": "steps=24",  # page 08 looks at the steps after the first 20
     r'"steps": 1500|"minutes": 15': '"steps": 8',
     r"minutes=0\.25": "steps=4",
-    r"\bplay\(100\b": "play(24",
+    r"\bplay\((40|80|160|240)\b": "play(24",
+    r"steps_done % 40\b": "steps_done % 8",  # page 08 keeps a checkpoint
     r"seconds=12\b": "seconds=0.3",
     r"\(\(8, 32\), .*\)\):": "((8, 8),):",  # page 10's widths and batches
     r"\(2048, 4096, 8192\)": "(256,)",

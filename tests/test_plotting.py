@@ -96,10 +96,33 @@ def test_a_history_of_any_length_can_be_shown(steps):
 
 
 def test_both_curves_have_colors_that_color_blind_readers_can_distinguish():
-    pixels = np.asarray(plotting.show_losses(history_of()).image).reshape(-1, 3)
-    for color in (plotting.BLUE, plotting.ORANGE):
-        rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-        assert (pixels == rgb).all(axis=1).sum() > 100
+    for figure in (plotting.show_losses(history_of()), plotting.show_scores(history_of())):
+        pixels = np.asarray(figure.image).reshape(-1, 3)
+        for color in (plotting.BLUE, plotting.ORANGE):
+            rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+            assert (pixels == rgb).all(axis=1).sum() > 100
+
+
+def test_the_curve_of_a_small_loss_is_not_flat_beside_a_large_one():
+    history = history_of()
+    history["loss_d"] = np.linspace(0.1, 0, 100)
+    history["loss_g"] = np.linspace(25, 0, 100)
+    pixels = np.asarray(plotting.show_losses(history).image)
+    left_half = pixels[:, : pixels.shape[1] // 2]  # the legend is on the right
+    rgb = [int(plotting.BLUE[i : i + 2], 16) for i in (1, 3, 5)]
+    rows = np.flatnonzero((left_half == rgb).all(axis=2).any(axis=1))
+    assert rows.max() - rows.min() > 50  # half of the curve, in pixels
+
+
+def test_a_spike_of_a_single_step_can_be_seen():
+    history = history_of(300)
+    history["score_real"] = np.full(300, 0.3)
+    history["score_fake"] = np.full(300, 0.1)
+    history["score_real"][150] = 1.0  # the moving average hardly rises
+    pixels = np.asarray(plotting.show_scores(history).image)
+    height, width, _ = pixels.shape
+    middle = pixels[: height // 3, width // 2 - 50 : width // 2 + 50]
+    assert middle[..., 0].min() < 190  # of red, a white pixel has 255
 
 
 # ---- a prepared set's report ----
