@@ -12,6 +12,19 @@ STRONG_R1 = START.changed(r1=8.0, ema=0.995)
 
 LADDER = recipes.ladder()
 
+# The default with one of its parts taken away, or replaced by what the DCGAN paper has.
+LEAVE_ONE_OUT = {
+    "default": DEFAULT,
+    "without R1": DEFAULT.changed(r1=0.0),
+    "BCE, not relativistic": DEFAULT.changed(loss="bce"),
+    "without EMA": DEFAULT.changed(ema=0.0),
+    "with batch norm in D": DEFAULT.changed(d_norm="batch"),
+    "D's weights from N(0, 0.02)": DEFAULT.changed(d_init="normal"),
+    "learning rates of 2e-4": DEFAULT.changed(lr_g=2e-4, lr_d=2e-4),
+    "constant learning rates": DEFAULT.changed(lr_decay_start=0),
+    "Adam's betas (0.5, 0.999)": DEFAULT.changed(betas=(0.5, 0.999)),
+}
+
 # The sources' recipes at our width, batch size and EMA.
 FAIR = {
     "1 and 4 (300-epochs, scores)": recipes.get("scores", **OUR_SIZES),
@@ -90,6 +103,7 @@ VARIED["R2, too, both weights 8"] = DEFAULT.changed(r1=8.0)
 # For each group its recipes by name, and the CPU seconds at which they are measured.
 GROUPS = {
     "ladder": (LADDER, (30, 60)),
+    "leave_one_out": (LEAVE_ONE_OUT, (30, 60, 120)),
     "fair": (FAIR, (30, 60)),
     "sources": (SOURCES, (60, 300, 600, 1200, 2400)),
     "search": (SEARCH, (60, 120, 240)),
