@@ -12,6 +12,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported, here and in subprocesses
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +50,24 @@ SLOW_MODULES = (
     "test_promises",
     "test_web_page",
 )
+
+
+INDEPENDENT_MODULES = ("test_pages_run", "test_pages_on_a_gpu")  # their tests may be separated
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`pytest -n 2`: a process gets a module's tests, or all pages, in their order."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = Path(nodeid.split("::")[0])
+            if path.suffix == ".ipynb":
+                return "pages"
+            return nodeid if path.stem in INDEPENDENT_MODULES else path.stem
+
+    return Scheduler(config, log)
 
 
 def pytest_collection_modifyitems(items):
