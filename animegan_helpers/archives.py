@@ -1,4 +1,4 @@
-"""A zip becomes a folder of images with a manifest: complete, or not at all. Shown on page 01."""
+"""A zip becomes a folder of images with a manifest: complete, or not at all. See appendix A."""
 
 import stat
 import tarfile

@@ -1,4 +1,4 @@
-"""Images and their names become the files of a new folder, with a manifest. Shown on page 01."""
+"""Images and their names become the files of a new folder, with a manifest. See appendix A."""
 
 import errno
 import hashlib
