@@ -307,7 +307,7 @@ class PointsGame extends Game {
   constructor() {
     super("points", "points");
     this.undecided = 2 * Math.LN2;
-    this.breakMessage = "Broken on purpose: new networks, and G's learning rate is ten times as high.";
+    this.breakMessage = "Broken on purpose: new networks; G learns ten times as fast, D ten times as slowly.";
     for (const id of ["rate-g", "rate-d"]) get(id).oninput = () => this.change();
     this.start(this.settings());
   }

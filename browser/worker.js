@@ -91,7 +91,8 @@ class PointsGame {
 
   step() {
     const { rateG, rateD, broken } = this.settings;
-    return this.trainer.step({ rateG: broken ? 10 * rateG : rateG, rateD });
+    if (broken) return this.trainer.step({ rateG: 10 * rateG, rateD: 0.1 * rateD });
+    return this.trainer.step({ rateG, rateD });
   }
 
   view() {
