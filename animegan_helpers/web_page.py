@@ -1,4 +1,7 @@
-"""A generator becomes one web page with sliders that needs no server. Built on page 11."""
+"""A generator becomes one web page with sliders that needs no server. Built on page 11.
+
+`write` writes that page, the explorer, into a file; `InNotebook` shows it inside a notebook.
+"""
 
 import base64
 import copy
@@ -10,11 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpoints import atomic_write
 from .generator import Generator, generate, sample_z
 from .images import to_pixels
 
 TITLE = "Anime faces from noise"
 TEMPLATE = Path(__file__).parent / "web_page.html"
+FRAME = """<iframe title="Explorer: a generated face, and sliders that change it"
+sandbox="allow-scripts allow-downloads" srcdoc="{html}"
+style="width: 100%; height: {height}px; border: 0"></iframe>
+<p>No sliders above? Run this cell, or choose <i>File &gt; Trust Notebook</i>.</p>"""
 
 
 # ---- without batch norm ----
@@ -103,6 +111,35 @@ def page(G: Generator, directions: dict[str, Tensor], title: str = TITLE, seed: 
     html = html.replace("{{title}}", escape(title))
     html = html.replace("{{about}}", about)
     return html.replace("{{model}}", json.dumps(model).replace("<", "\\u003c"))
+
+
+def write(
+    path: str | Path, G: Generator, directions: dict[str, Tensor], title: str = TITLE
+) -> Path:
+    """A generator and its directions -> the explorer as one HTML file, 2 MB at width 24; its path.
+
+    It opens from disk, on any static site, or in an `<iframe src=...>`, and loads nothing.
+    Raises ValueError as `page` does, and CheckpointError if the file can't be written.
+    """
+    atomic_write(Path(path), page(G, directions, title).encode())
+    return Path(path)
+
+
+class InNotebook:
+    """The HTML of `page`, in a frame below a cell. It works without a kernel.
+
+    The frame's page can't reach the notebook's: it may only run its script and save an image.
+    """
+
+    def __init__(self, html: str, height: int = 760):
+        self.html = html
+        self.height = height  # pixels
+
+    def __repr__(self):
+        return "[an explorer: run this cell, then move its sliders]"
+
+    def _repr_html_(self) -> str:
+        return FRAME.format(height=self.height, html=escape(self.html))
 
 
 def _largest_error(net, G, z) -> int:

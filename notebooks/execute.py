@@ -28,7 +28,7 @@ def without_progress(text: str) -> str:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Keep what readers see: no widgets (an image stands beside each), timestamps or progress."""
+    """Keep what readers see: no widgets or frames, beside which stand images, and no timestamps."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -37,15 +37,16 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         cell.id = f"cell-{i:03d}"
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not is_widget(output)]
+            cell.outputs = [output for output in cell.outputs if not is_explorer(output)]
             for output in cell.outputs:
                 if output.output_type == "stream":
                     output.text = without_progress(output.text)
 
 
-def is_widget(output: nbformat.NotebookNode) -> bool:
-    """Whether an output of a cell is a widget."""
-    return WIDGET in output.get("data", {})
+def is_explorer(output: nbformat.NotebookNode) -> bool:
+    """Whether an output of a cell is a widget, or a frame with a page of 2 MB."""
+    data = output.get("data", {})
+    return WIDGET in data or "<iframe" in data.get("text/html", "")
 
 
 def execute(path: Path) -> float:

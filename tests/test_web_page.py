@@ -133,6 +133,11 @@ def test_the_page_requests_nothing_from_anywhere(toy, text):
     assert re.findall(r"<link.*?>", html) == ['<link rel="icon" href="data:,">']
 
 
+def test_the_explorer_is_written_into_a_file(toy, tmp_path):
+    path = web_page.write(tmp_path / "new" / "explorer.html", *toy, title="Mine")
+    assert path.read_text(encoding="utf-8") == web_page.page(*toy, "Mine")
+
+
 def test_names_and_titles_cannot_break_out_of_the_page(toy):
     name = "</script><b>"
     title = "<b>Me & you</b>"
@@ -281,11 +286,11 @@ def test_sliders_change_the_face_by_keyboard_as_pytorch_does(opened, first_z):
         assert opened.error_from(first_z + offset * direction) <= 2
         tenths = opened.end_of_address().split(".")[1].split("_")
         assert tenths[i] == str(round(10 * offset))
-        description = opened.page.get_by_role("img").get_attribute("aria-label")
+        description = opened.page.locator("#face").get_attribute("aria-label")
         assert description == f"A generated face, {name} +{offset:.1f}"
         opened.click("Reset sliders")
         assert opened.error_from(first_z) <= 2
-    description = opened.page.get_by_role("img").get_attribute("aria-label")
+    description = opened.page.locator("#face").get_attribute("aria-label")
     assert description == "A generated face, all sliders at 0"
 
 
@@ -304,11 +309,132 @@ def test_touch_moves_a_slider(opened, first_z):
 def test_random_and_other_faces_are_new_and_all_sliders_go_back_to_0(opened):
     opened.press("mouth closed to open", "End")
     faces = [opened.pixels()]
-    for name in ("Random face", "Other face 2", "Other face 6"):
+    for name in ("Random face", "Other face 2", "Other face 12"):
         opened.click(name)
         assert opened.end_of_address().endswith(".0_0_0_0_0_0_0_0")
         assert all(np.abs(opened.pixels() - other).mean() > 5 for other in faces)
         faces.append(opened.pixels())
+
+
+def test_a_seed_gives_the_same_face_each_time(opened):
+    seed = opened.page.get_by_label("Seed")
+    assert seed.input_value() == "", "the first face has no seed"
+    faces = {}
+    for number in ("7", "8", "7"):
+        seed.fill(number)
+        seed.press("Enter")
+        opened.settle()
+        faces.setdefault(number, opened.pixels())
+    assert np.array_equal(faces["7"], opened.pixels())
+    assert np.abs(faces["7"] - faces["8"]).mean() > 5
+    opened.click("Random face")
+    another = seed.input_value()
+    assert 0 <= int(another) < 1e6 and another != "7"
+    opened.click("Walk")
+    assert seed.input_value() == "", "faces on the way have no seed"
+    opened.click("Walk")
+
+
+def test_latent_vectors_of_seeds_are_normal(opened):
+    values = opened.page.evaluate("() => [1, 2, 3, 4, 5, 6, 7, 8].map(fromSeed)")
+    z = np.array(values)
+    assert z.shape == (8, 128)
+    assert abs(z.mean()) < 0.15
+    assert abs(z.std() - 1) < 0.1
+    assert np.abs(np.corrcoef(z)[np.triu_indices(8, 1)]).max() < 0.4
+
+
+OTHERS = """() => Array.from(document.querySelectorAll("#more canvas"), small =>
+    Array.from(small.getContext("2d").getImageData(0, 0, size, size).data))"""
+
+
+def all_others(opened) -> np.ndarray:
+    """-> the twelve other faces, as soon as all of them are there."""
+    last = "() => document.querySelector('#more button:last-child').onclick"
+    opened.page.wait_for_function(last)
+    return np.array(opened.page.evaluate(OTHERS)).reshape(12, 64, 64, 4)[..., :3]
+
+
+def test_other_faces_are_new_or_similar_to_the_face(opened):
+    def distance(others):
+        return np.abs(others - opened.pixels()).mean()
+
+    first = all_others(opened)
+    opened.click("Other faces")
+    second = all_others(opened)
+    assert (np.abs(first - second).mean(axis=(1, 2, 3)) > 5).all()
+    opened.click("Faces like this one")
+    similar = all_others(opened)
+    assert distance(similar) < 0.8 * distance(second)
+    opened.page.get_by_role("button", name="Other face 5", exact=True).press("Enter")
+    opened.settle()
+    assert np.array_equal(opened.pixels(), similar[4])
+
+
+def test_a_slider_leads_from_one_face_to_another_by_keyboard(opened):
+    opened.press("hair dark to light", "End")
+    first = opened.pixels()
+    opened.click("Use this face as A")
+    assert opened.status() == "This face is A now."
+    opened.click("Random face")
+    second = opened.pixels()
+    opened.click("Use this face as B")
+    path = "from face A to face B"
+    opened.press(path, "Home")
+    assert np.array_equal(opened.pixels(), first)
+    assert opened.slider("hair dark to light").input_value() == "4"
+    distances = []
+    for _ in range(9):
+        opened.press(path, "PageUp")
+        distances.append(np.abs(opened.pixels() - second).mean())
+    assert opened.slider("hair dark to light").input_value() == "0.4"
+    assert distances[-1] < distances[4] < distances[0]
+    opened.press(path, "End")
+    assert np.array_equal(opened.pixels(), second)
+
+
+NAMED = re.compile(".")  # any name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_names_all_controls_and_respects_dark_mode(opened, scheme):
+    opened.page.set_viewport_size({"width": 390, "height": 844})
+    opened.page.emulate_media(color_scheme=scheme)
+    assert opened.page.evaluate("() => document.documentElement.scrollWidth") == 390
+    for role in ("button", "slider", "spinbutton"):
+        controls = opened.page.get_by_role(role)
+        assert controls.count() == controls.and_(opened.page.get_by_role(role, name=NAMED)).count()
+        for box in (control.bounding_box() for control in controls.all()):
+            assert min(box["width"], box["height"]) >= 24, "a finger needs 24 pixels (WCAG 2.2)"
+    red = opened.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert (int(re.search(r"\d+", red)[0]) < 60) == (scheme == "dark")
+    opened.page.evaluate(
+        "() => document.querySelector('#sliders label:last-child').scrollIntoView()"
+    )
+    assert opened.page.get_by_role("img", name="A generated face").bounding_box()["y"] >= 0
+    opened.page.emulate_media(color_scheme="light")
+    opened.page.set_viewport_size({"width": 1100, "height": 900})
+
+
+def test_in_a_frame_of_a_notebook_sliders_work_and_there_is_no_link_to_copy(toy, offline, tmp_path):
+    """The output of a cell in a plain page: there is no kernel, no server and no network."""
+    cell = web_page.InNotebook(web_page.page(*toy))._repr_html_()
+    path = atomic_write(tmp_path / "notebook.html", cell.encode())
+    opened = OpenPage(offline, path, *toy)
+    frame = opened.page.frame_locator("iframe")
+    face = "canvas => canvas.toDataURL()"
+    for name in toy[1]:
+        slider = frame.get_by_role("slider", name=name, exact=True)
+        before = frame.locator("#face").evaluate(face)
+        slider.press("PageUp")
+        opened.settle()
+        assert frame.locator("#face").evaluate(face) != before
+    assert frame.get_by_role("button", name="Copy link").count() == 0
+    with opened.page.expect_download() as download:
+        frame.get_by_role("button", name="Save as PNG").click()
+    assert download.value.suggested_filename == "face.png"
+    assert opened.errors == []
+    opened.page.close()
 
 
 def test_a_link_shows_exactly_the_same_face_again(opened, offline):
