@@ -42,7 +42,7 @@ def discriminator_won(rows: list[dict], steps: int = 200, gap: float = 0.98) -> 
         return ""
     return (
         f"D has won: over the last {steps} steps its scores for real and fake are {mean:.3f} apart;"
-        " bring both learning rates closer together, or use the default recipe"
+        " if it lasts, G learns far too slowly, or there is a bug: compare with the default recipe"
     )
 
 
@@ -65,8 +65,8 @@ def mode_collapse(faces: AnyFaces, least: float = 0.06) -> str:
         return ""
     return (
         f"mode collapse: the faces are alike (variety {measured:.3f}, real faces have about 0.25);"
-        " go back to a checkpoint before it, and bring both learning rates closer together, or use"
-        " the default recipe"
+        " go back to a checkpoint before it, and give Adam the default recipe's betas, (0, 0.99):"
+        " of the cures on page 08 they alone worked"
     )
 
 

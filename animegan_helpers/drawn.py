@@ -707,8 +707,8 @@ def _accessory(pen, hair, side):
         pen.shape(np.concatenate([_smooth(band, False), _smooth(lower, False)]), **look)
     elif kind == "flower":
         angles = [k * 1.2566 + 0.3 for k in range(5)]
-        middles = [(12.5 * side + 3.2 * math.cos(a), 15.5 + 3.2 * math.sin(a)) for a in angles]
-        pen.shape(*(_ellipse(x, y, 2.5, 2.5) for x, y in middles), **look)
+        centers = [(12.5 * side + 3.2 * math.cos(a), 15.5 + 3.2 * math.sin(a)) for a in angles]
+        pen.shape(*(_ellipse(x, y, 2.5, 2.5) for x, y in centers), **look)
         center = WHITE if color == YELLOW else (255, 225, 110)
         pen.shape(_ellipse(side * 12.5, 15.5, 1.8, 1.8), fill=center)
     elif kind == "cat ears":

@@ -366,6 +366,18 @@ def test_a_races_table_has_means_over_the_seeds_and_names_what_did_not_finish():
     assert lines[3] == "| two | ended, or not run | ended, or not run |"
 
 
+@pytest.mark.parametrize("group, line", [("fair", "a line"), ("ladder", "a black bar")])
+def test_the_caption_of_a_race_speaks_of_a_mean_only_if_there_are_several_seeds(group, line):
+    from race_figures import caption_of
+
+    machine = {"machine": "a core", "torch": "2.6.0+cpu", "date": "2026-01-01", "marks": MARKS}
+    one = [{"name": name, "seed": 0, **machine} for name in ("one", "two")]
+    two = [*one, {"name": "one", "seed": 1, **machine}]
+    assert "one seed, a" in caption_of(group, one, (60, 120))
+    assert "mean" not in caption_of(group, one, (60, 120))
+    assert f"a dot for each seed (2), {line} for the mean" in caption_of(group, two, (60, 120))
+
+
 def as_json(recipe):
     """A recipe -> what is read from its JSON: lists instead of tuples."""
     return json.loads(json.dumps(recipe_json.to_json(recipe)))

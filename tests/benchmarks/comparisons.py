@@ -34,11 +34,11 @@ def compare_loops(
     peaks = {}
     for _ in range(rounds):
         with peak_memory(peaks, "plain"):  # the loader's workers end with the round
-            pace = steps_per_second(plain.step, endless(loaders[0]), seconds)
-            rates["plain"].append(recipe.batch * pace)
+            speed = steps_per_second(plain.step, endless(loaders[0]), seconds)
+            rates["plain"].append(recipe.batch * speed)
         with peak_memory(peaks, "ours"):
-            pace = steps_per_second(ours.step, iter(loaders[1]), seconds)
-            rates["ours"].append(recipe.batch * pace)
+            speed = steps_per_second(ours.step, iter(loaders[1]), seconds)
+            rates["ours"].append(recipe.batch * speed)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     needed = flops(recipe) / 1e9
     ratios = [our_rate / plain_rate for our_rate, plain_rate in zip(rates["ours"], rates["plain"])]

@@ -274,8 +274,8 @@ def companions(place: Place) -> Verdict:
     if outcome.code != 0:
         return False, outcome.seen
     counted = bool(re.search(PASSED_OVER.format(40), outcome.text))
-    told = "counted" if counted else "not counted"
-    return count == 40 and counted, f"{count} found, the companions {told}"
+    state = "counted" if counted else "not counted"
+    return count == 40 and counted, f"{count} found, the companions {state}"
 
 
 @case("A", "soumith/dcgan.torch#32")
@@ -390,9 +390,9 @@ def resumed_while_training(place: Place) -> Verdict:
     if resumed.code != 0:
         return False, f"after the kill: {resumed.seen}"
     once = steps_of(run) == list(range(1, steps[-1] + 51))
-    told = "the process named" if named else f"the process not named: {second.seen}"
+    naming = "the process named" if named else f"the process not named: {second.seen}"
     rows = "each step once" if once else "history wrong"
-    return bool(named and once), f"refused, {told}; {rows}; resumed after the kill"
+    return bool(named and once), f"refused, {naming}; {rows}; resumed after the kill"
 
 
 @case("C", "DeepDanbooru#88")
@@ -413,8 +413,8 @@ def foreign_report(place: Place) -> Verdict:
     report.write_text('{"mine": 1}\n')
     outcome = place.command("prepare", "set", "--size", 16, "--out", "own")
     kept = report.exists() and report.read_text() == '{"mine": 1}\n'
-    told = "kept" if kept else "replaced"
-    return kept and outcome.code == 2, f"report.json {told}, {outcome.seen}"
+    state = "kept" if kept else "replaced"
+    return kept and outcome.code == 2, f"report.json {state}, {outcome.seen}"
 
 
 @case("E", "torchgeo#282")
@@ -551,9 +551,9 @@ def long_name(place: Place) -> Verdict:
     outcome, count = place.prepare("set.zip")
     if outcome.code != 0:
         return False, outcome.seen
-    told = re.search(r"too long|" + PASSED_OVER.format(1), outcome.text)
-    how = "told" if told else "not told"
-    return count == 10 or (count == 9 and bool(told)), f"{count} of 10 unpacked, {how}"
+    named = re.search(r"too long|" + PASSED_OVER.format(1), outcome.text)
+    how = "the other named" if named else "the other not named"
+    return count == 10 or (count == 9 and bool(named)), f"{count} of 10 unpacked, {how}"
 
 
 @case("H", "xberg#1499")

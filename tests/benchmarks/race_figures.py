@@ -80,7 +80,7 @@ def table(runs: list[dict], marks: Marks, first: int = 0) -> str:
 def at_last_mark(runs: list[dict], mark: int) -> Any:
     """The runs -> a matplotlib figure of KID and color pairs at mark number `mark`.
 
-    Each recipe has a line, with a dot for each seed and a bar for their mean.
+    Each recipe has a line, with a dot for each seed and a bar for the mean of several.
     """
     from matplotlib.figure import Figure
 
@@ -111,11 +111,12 @@ def at_last_mark(runs: list[dict], mark: int) -> Any:
 
 
 def draw_dots(axes: Any, values: list[float], y: int, color: str) -> None:
-    """A dot for each value, a bar for their mean."""
+    """A dot for each value, a bar for the mean of several."""
     heights = [y] * len(values)
-    mean = statistics.mean(values)
     axes.plot(values, heights, "o", color=color, alpha=0.6, markeredgewidth=0)
-    axes.plot(mean, y, "|", color="black", markersize=14, markeredgewidth=2)
+    if len(values) > 1:
+        mean = statistics.mean(values)
+        axes.plot(mean, y, "|", color="black", markersize=14, markeredgewidth=2)
 
 
 def over_time(runs: list[dict], marks: Marks) -> Any:
@@ -168,6 +169,16 @@ def each_value(runs: list[dict], key: str) -> str:
     return ", ".join(sorted(values))
 
 
+def what_is_shown(group: str, seeds: int) -> str:
+    """A group and the number of its seeds -> what its dots and lines are, in words."""
+    if seeds > 1:
+        line = "a line" if group in OVER_TIME else "a black bar"
+        return f"a dot for each seed ({seeds}), {line} for the mean"
+    if group in OVER_TIME:
+        return "one seed, a line through the dots of each recipe"
+    return "one seed, a dot for each recipe"
+
+
 def caption_of(group: str, runs: list[dict], marks: Marks) -> str:
     """The runs of a group -> the caption of its figure."""
     count = len(by_recipe(runs))
@@ -177,13 +188,11 @@ def caption_of(group: str, runs: list[dict], marks: Marks) -> str:
     dates = each_value(runs, "date")
     if group in OVER_TIME:
         measured = f"KID of {count} recipes within {marks[-1]:,}"
-        line = "a line"
     else:
         measured = f"KID and number of color pairs of {count} recipes after {marks[-1]:,}"
-        line = "a black bar"
     return (
-        f"{measured} CPU seconds each on the synthetic faces: a dot for each seed ({seeds}),"
-        f" {line} for the mean ({machines}, one thread per run, torch {versions}, {dates})."
+        f"{measured} CPU seconds each on the synthetic faces: {what_is_shown(group, seeds)}"
+        f" ({machines}, one thread per run, torch {versions}, {dates})."
     )
 
 
