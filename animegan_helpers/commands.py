@@ -195,7 +195,7 @@ def share_run(args: Namespace) -> None:
     """share: a run's generator, or the pretrained one -> a folder for others."""
     described = export.describe(args.run)
     if args.data:
-        described["data"] = args.data
+        described["facts"].data = args.data
     if args.title:
         described["title"] = args.title
     for name, text in export.write(args.out, **described).items():

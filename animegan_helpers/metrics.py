@@ -17,6 +17,7 @@ from .generator import sample
 from .images import to_pixels
 from .judge import ATTRIBUTE_NAMES, HIDDEN, AnyFaces, Judge, extract_features, image_batches
 from .patches import sliced_wasserstein
+from .precision_recall import precision_recall
 from .rng import rng
 
 
@@ -221,9 +222,12 @@ def _compare(judge, real, real_features, images, seed) -> dict[str, float]:
     """Real faces and others -> their distances by name, in the order of the table."""
     features = extract_features(judge, images)
     mean_kid, _ = kid(real_features, features, seed, size=min(500, len(images)))
+    precision, recall = precision_recall(real_features, features)
     numbers = {
         "FID": fid(real_features, features),
         "KID x 1000": 1000 * mean_kid,
+        "precision, %": 100 * precision,
+        "recall, %": 100 * recall,
         "sliced Wasserstein": sliced_wasserstein(real, images, seed),
     }
     if isinstance(judge, Judge):

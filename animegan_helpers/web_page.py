@@ -131,7 +131,7 @@ class InNotebook:
     The frame's page can't reach the notebook's: it may only run its script and save an image.
     """
 
-    def __init__(self, html: str, height: int = 760):
+    def __init__(self, html: str, height: int = 820):
         self.html = html
         self.height = height  # pixels
 

@@ -1,14 +1,17 @@
-"""export: a generator becomes a folder of files for others, with a model card."""
+"""export: a generator becomes a folder for others, with the cards of a model and of a Space."""
 
+import json
 import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from small_generators import Resized, small_generator, two_directions
 
-from animegan_helpers import checkpoints, export, latent, metrics, recipes
+from animegan_helpers import cards, checkpoints, export, latent, metrics, recipes
+from animegan_helpers.cards import Facts
 from animegan_helpers.judge import resizing_note
 from animegan_helpers.pretrained import generator_arguments, load_pretrained
 from animegan_helpers.training import train
@@ -31,7 +34,8 @@ def folder(toy, tmp_path):
 
 
 def test_all_files_that_are_promised_are_written_and_no_others(folder):
-    assert {path.name for path in folder.iterdir()} == set(export.FILES)
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert {path.as_posix() for path in files} == set(export.FILES)
 
 
 def test_files_that_were_shared_before_are_replaced_and_others_left_alone(folder, toy):
@@ -43,10 +47,12 @@ def test_files_that_were_shared_before_are_replaced_and_others_left_alone(folder
 
 @pytest.mark.parametrize("name", export.FILES)
 def test_a_file_of_another_origin_is_never_replaced(toy, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("keep me")
     with pytest.raises(FileExistsError, match=re.escape(name)):
         export.write(tmp_path, toy[0], directions=toy[1])
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["keep me"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.read_text() for path in files] == ["keep me"]
 
 
 def test_a_folder_that_cannot_be_created_is_named(toy, tmp_path):
@@ -60,19 +66,13 @@ def test_a_folder_that_cannot_be_created_is_named(toy, tmp_path):
 
 def test_the_card_has_data_recipe_and_measures_and_shows_samples(toy, tmp_path):
     numbers = {"FID": [3.0, 5.0], "FID (real)": [0.5, 0.7]}
-    written = export.write(
-        tmp_path,
-        toy[0],
-        directions=toy[1],
-        recipe=recipes.get("pretrained"),
-        numbers=numbers,
-        data="drawn",
-        title="Mine",
-    )
+    facts = Facts(recipes.get("pretrained"), 12_345, numbers, "drawn")
+    written = export.write(tmp_path, toy[0], facts, toy[1], "Mine")
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("---\n")
     assert "\n# Mine\n" in text
     assert "No image made by anybody else was used" in text
+    assert "It was trained on 12,345 images." in text
     assert "| lr_g | 0.001 |" in text
     assert "| steps | 8704 |" in text
     assert "16x16 pixels" in text
@@ -88,7 +88,7 @@ def test_the_card_has_data_recipe_and_measures_and_shows_samples(toy, tmp_path):
 @pytest.mark.parametrize("size", [16, 32, 128])
 def test_a_generator_of_another_size_is_shared_and_its_card_says_what_the_judge_saw(tmp_path, size):
     G = small_generator(width=2, z_dim=4, size=size)
-    written = export.write(tmp_path, G, numbers={"FID": [3.0]})
+    written = export.write(tmp_path, G, Facts(numbers={"FID": [3.0]}))
     assert written == export.FILES
     text = (tmp_path / "README.md").read_text()
     assert f"an anime face of {size}x{size} pixels" in text
@@ -100,7 +100,7 @@ def test_a_generator_of_another_size_is_shared_and_its_card_says_what_the_judge_
 
 def test_the_card_of_64_pixels_speaks_of_no_other_size(tmp_path):
     G = small_generator(width=2, z_dim=8, size=64)
-    text = export.card(G, "Mine", {}, two_directions(), numbers={"FID": [3.0]})
+    text = cards.model_card(G, "Mine", {}, two_directions(), Facts(numbers={"FID": [3.0]}))
     assert "resized" not in text
 
 
@@ -109,31 +109,31 @@ def test_every_file_that_the_card_names_exists(folder):
     links = re.findall(r"\]\((?!http)(.*?)\)", text)
     names = re.findall(r"^- `(.*?)`", text, flags=re.MULTILINE)
     assert links == ["samples.png"]
-    assert len(names) == 3
+    assert len(names) == 5
     assert all((folder / name).is_file() for name in links + names)
 
 
 def test_the_card_says_what_is_not_known(folder):
     text = (folder / "README.md").read_text()
     assert "**Unknown.**" in text
-    assert "The recipe was not kept." in text
+    assert "The number of training images is not known. The recipe was not kept." in text
     assert "Not measured" in text
     assert "License of the weights: not chosen yet" in text
 
 
 def test_the_card_of_a_public_set_links_its_page_and_says_that_nobody_was_asked(toy):
-    text = export.card(toy[0], "Mine", {}, toy[1], data="animefacedataset")
+    text = cards.model_card(toy[0], "Mine", {}, toy[1], Facts(data="animefacedataset"))
     assert "https://www.kaggle.com/datasets/splcher/animefacedataset" in text
     assert "were not asked" in text
 
 
 def test_a_sentence_about_the_data_is_kept(toy):
-    text = export.card(toy[0], "Mine", {}, toy[1], data="Faces of my own cat.")
+    text = cards.model_card(toy[0], "Mine", {}, toy[1], Facts(data="Faces of my own cat."))
     assert "Faces of my own cat." in text
 
 
 def test_braces_in_a_title_are_kept(toy):
-    assert "# {My} {title}" in export.card(toy[0], "{My} {title}", {}, toy[1])
+    assert "# {My} {title}" in cards.model_card(toy[0], "{My} {title}", {}, toy[1], Facts())
 
 
 def test_the_python_code_of_the_card_works(folder, monkeypatch):
@@ -146,14 +146,70 @@ def test_the_python_code_of_the_card_works(folder, monkeypatch):
     assert len(names["directions"]) == 2
 
 
+def test_the_license_of_the_pretrained_generator_is_the_projects(toy):
+    facts = export.describe()["facts"]
+    project = Path(__file__).parent.parent / "LICENSE"
+    assert project.read_text(encoding="utf-8").startswith("MIT License")
+    text = cards.model_card(toy[0], "Mine", {}, toy[1], facts)
+    assert header(text)["license"] == "mit"
+    assert "License of the weights: MIT." in text
+    assert "not chosen" not in text
+
+
+# ---- the Space ----
+
+
+def header(card: str) -> dict:
+    """A card -> the fields of its header. A field is a word, a list, or a text in quotes."""
+    _, lines, _ = card.split("---\n", 2)
+    fields = dict(line.split(": ", 1) for line in lines.splitlines())
+    return {name: json.loads(text) if text[0] == '"' else text for name, text in fields.items()}
+
+
+@pytest.mark.parametrize("title", ["Mine", 'A "title": with # and {braces}', "Größe 顔"])
+def test_the_folder_of_the_space_has_a_header_that_the_hub_reads(toy, tmp_path, title):
+    export.write(tmp_path, toy[0], Facts(license="mit"), toy[1], title)
+    fields = header((tmp_path / "space" / "README.md").read_text(encoding="utf-8"))
+    assert fields["title"] == title
+    assert fields["sdk"] == "static"
+    assert fields["license"] == "mit"
+    assert fields["pinned"] == "false"
+    assert {fields["colorFrom"], fields["colorTo"]} <= COLORS
+    assert len(fields["emoji"]) == 1 and not fields["emoji"].isascii()
+    page = tmp_path / "space" / fields["app_file"]
+    assert page.read_bytes() == (tmp_path / "faces.html").read_bytes()
+
+
+COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}  # the Hub's
+
+
+def test_the_header_is_yaml(folder):
+    """The Hub parses it with a YAML parser, which MyST-NB or others may have installed here."""
+    yaml = pytest.importorskip("yaml")
+    for name in ("README.md", "space/README.md"):
+        text = (folder / name).read_text(encoding="utf-8")
+        fields = yaml.safe_load(text.split("---\n", 2)[1])
+        assert "license" not in fields
+        assert "License of the weights: not chosen yet" in text
+
+
+def test_the_space_says_what_is_known_of_the_rights(folder, toy):
+    text = (folder / "space" / "README.md").read_text(encoding="utf-8")
+    assert "**Unknown.**" in text
+    assert "not asked" in cards.space_card(toy[0], "Mine", Facts(data="animefacedataset"))
+
+
 # ---- what is known of a generator ----
 
 
 def test_the_pretrained_generator_is_described_with_its_measures():
     known = export.describe()
-    assert known["recipe"].name == "pretrained"
-    assert known["data"] == "drawn"
-    assert len(known["numbers"]["FID"]) == 3
+    facts = known["facts"]
+    assert facts.recipe.name == "pretrained"
+    assert facts.images == 16_384
+    assert facts.data == "drawn"
+    for name in ("FID", "precision, %", "recall, %"):
+        assert len(facts.numbers[name]) == 3
     expected = {"width": 24, "z_dim": 128, "size": 64, "activation": "relu"}
     assert generator_arguments(known["G"]) == expected
 
@@ -163,14 +219,12 @@ def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path
     run = tmp_path / "run"
     train(recipe, faces, run, steps=1)
     known = export.describe(run)
-    assert known["recipe"] == recipe
-    assert known["numbers"] is None
-    assert "data" not in known
+    assert known["facts"] == Facts(recipe, len(faces))
     assert list(known["directions"]) == [f"direction {i}" for i in (1, 2, 3, 4)]
     expected = {"width": 2, "z_dim": 4, "size": 16, "activation": "leaky_relu"}
     assert generator_arguments(known["G"]) == expected
     (run / "measures.json").write_text('{"FID": [1.0]}')
-    assert export.describe(run)["numbers"] == {"FID": [1.0]}
+    assert export.describe(run)["facts"].numbers == {"FID": [1.0]}
 
 
 def test_what_is_described_can_be_written(faces, tmp_path):

@@ -278,8 +278,11 @@ def test_the_table_ranks_an_untrained_generator_behind_the_floor(judge, prepared
         assert max(numbers[f"{name} (real)"]) < min(numbers[name])
     assert max(numbers[PAIRS]) < min(numbers[f"{PAIRS} (real)"])
     assert numbers["copies, %"] == [0, 0]
-    floor = [f"{name} (real)" for name in [*distances, PAIRS]]
-    assert sorted(numbers) == sorted([*distances, PAIRS, "copies, %", *floor])
+    fractions = ("precision, %", "recall, %")
+    for name in fractions:
+        assert max(numbers[name]) < min(numbers[f"{name} (real)"])
+    floor = [f"{name} (real)" for name in [*distances, *fractions, PAIRS]]
+    assert sorted(numbers) == sorted([*distances, *fractions, PAIRS, "copies, %", *floor])
 
 
 @pytest.mark.parametrize("size", OTHER_SIZES)
@@ -331,6 +334,6 @@ def test_any_network_can_judge_but_only_a_judge_reads_attributes(prepared):
     network = nn.Sequential(nn.AvgPool2d(32), nn.Flatten())
     numbers = metrics.measure(prepared[:100], prepared, network, seeds=(0,))
     names = {name.removesuffix(" (real)") for name in numbers}
-    assert names == {"FID", "KID x 1000", "sliced Wasserstein"}
+    assert names == {"FID", "KID x 1000", "precision, %", "recall, %", "sliced Wasserstein"}
     with pytest.raises(ValueError, match="more faces than features"):
         metrics.measure(prepared[:12], prepared, network, seeds=(0,))

@@ -162,9 +162,10 @@ def test_the_pretrained_generator_names_its_recipe_and_version():
 def test_the_pretrained_tables_have_the_names_that_measuring_gives():
     tables = json.loads((PRETRAINED / "tables.json").read_text(encoding="utf-8"))
     names = {"FID", "KID x 1000", "sliced Wasserstein", "hair and eye color pairs"}
-    names |= {"total variation distance, %"}
+    names |= {"total variation distance, %", "precision, %", "recall, %"}
     floor = {f"{name} (real)" for name in names}
     assert set(tables["measures"]) == names | floor | {"copies, %"}
+    assert tables["training images"] == 16_384
     assert list(tables["effects"]) == NAMES
     for row in tables["effects"].values():
         assert set(row) == {"correct", "moves"}

@@ -451,7 +451,7 @@ def test_a_run_of_another_size_is_measured_and_the_table_says_so(shell, home, si
 def test_the_pretrained_generator_is_shared_by_one_command(shell, home):
     printed = succeeded(shell("share", "--out", "s"))
     assert (home / "s" / "faces.html").resolve().as_uri() in printed
-    assert {path.name for path in (home / "s").iterdir()} == set(export.FILES)
+    assert all((home / "s" / name).is_file() for name in export.FILES)
     card = (home / "s" / "README.md").read_text()
     assert "synthetic faces, drawn by" in card
     assert "| name | pretrained |" in card and "FID (real)" in card

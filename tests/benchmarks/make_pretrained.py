@@ -107,6 +107,7 @@ def main(steps: str = "") -> None:
         "accuracy": accuracy(first, test_faces, test_labels),
         "second judge's accuracy": accuracy(second, test_faces, test_labels),
         "effects": latent.effects(G, second, directions),
+        "training images": len(training_faces),
         "measures": metrics.measure(G, training_faces, first, test_faces),
     }
     write_json(tables, PRETRAINED / "tables.json")

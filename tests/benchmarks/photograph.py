@@ -64,13 +64,13 @@ def main() -> None:
     caption = (
         f"faces.html of the pretrained generator ({len(html) / 2**20:.1f} MB), opened from disk in"
         f" Chromium {version} with the network off: {rate:.0f} faces per second on {processor()},"
-        f" {date.today()}."
+        f" at a load of {load:.1f}, {date.today()}."
     )
     offsets = ", ".join(f"{name} {offset:+g}" for name, offset in OFFSETS.items())
     alt = (
-        "A web page: a large generated face with long brown hair above six small ones; beside it"
+        "A web page: a large generated face with long brown hair above twelve small ones; beside it"
         " the buttons Random face, Walk, Reset sliders, Save as PNG, Copy link, and eight sliders"
-        f" ({offsets}, all others 0). {caption}"
+        f" ({offsets}, all others 0). Below them a slider from face A to face B. {caption}"
     )
     record = {"caption": caption, "alt": alt}
     record |= {"faces per second": round(rate, 1), "load": round(load, 1)}
