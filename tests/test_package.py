@@ -24,8 +24,8 @@ ORDER = """
     losses checkpoints image_files image_metadata images storage archives sources transfer
     download dataset findings prepare figures plotting distributed speed trainer history runs
     run_writer step_rate training judge patches precision_recall metrics alarms latent
-    conditional pretrained session controls widgets web_page cards export recipe_table arguments commands
-    __main__
+    conditional pretrained session controls widgets web_page cards export recipe_table
+    arguments commands __main__
 """.split()  # a module may import only modules to its left
 CORE = ["layers", "generator", "discriminator", "losses", "trainer", "training"]
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")}
