@@ -176,7 +176,8 @@ def _evaluation(numbers, size) -> str:
     explanation = (
         "The features are those of animegan_helpers' judge, not of Inception. Each row is the mean"
         " and the standard deviation over several samples of faces. A row with (real) measures"
-        " other real faces in the same way: what a perfect generator would reach."
+        " other real faces in the same way: what a perfect generator would reach. Lower is better,"
+        " except for precision, recall and the color pairs."
     )
     note = resizing_note(size)
     if note:

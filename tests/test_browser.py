@@ -16,12 +16,16 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WITH_EXPLORER = ("00_start_here.ipynb", "06_explore_the_latent_space.ipynb")
-PAGES = [name for name in WITH_EXPLORER if (ROOT / "notebooks" / name).exists()]
+WITH_WIDGET = "06_explore_the_latent_space.ipynb"  # its sliders need the kernel
+WITH_FRAME = ("00_start_here.ipynb", "11_share_it.ipynb")  # these don't
 EXPLORER = """
 from animegan_helpers import pretrained, widgets
 G, directions = pretrained.load_pretrained()
 widgets.Explorer(G, directions)
+"""
+FRAME = """
+from animegan_helpers import pretrained, web_page
+web_page.InNotebook(web_page.page(*pretrained.load_pretrained()))
 """
 LIVE = """
 from animegan_helpers import recipes, widgets
@@ -49,6 +53,11 @@ READY = """async () => {
     await panel.context.ready;
     await panel.sessionContext.ready;
     await panel.sessionContext.session.kernel.info;
+}"""
+SHUT_DOWN = """async () => {
+    const context = jupyterapp.shell.currentWidget.sessionContext;
+    await context.shutdown();
+    return context.session?.kernel ?? null;
 }"""
 RUN_ALL = """async seconds => {
     const late = new Promise((_, fail) => {
@@ -319,8 +328,58 @@ def test_every_button_of_the_explorer_works(explorer, page, project):
     screenshot(explorer.box, "5_narrow")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_explorer_of_a_page_works_there(page, jupyter, name):
+def move_without_a_kernel(page):
+    """Shut the kernel down, then move the sliders of the frame. -> the frame."""
+    frame = page.locator(".jp-OutputArea iframe").first
+    frame.scroll_into_view_if_needed()
+    assert page.evaluate(SHUT_DOWN) is None
+    inside = frame.content_frame
+    inside.get_by_role("button", name="Other face 12", exact=True).wait_for()
+    for name in ("hair dark to light", "from face A to face B"):
+        face = inside.locator("#face")
+        before = face.evaluate("canvas => canvas.toDataURL()")
+        inside.get_by_role("slider", name=name, exact=True).press("PageUp")
+        face.evaluate(
+            """async (canvas, before) => {
+            while (canvas.toDataURL() === before) await new Promise(requestAnimationFrame);
+        }""",
+            before,
+        )
+    return frame
+
+
+def test_an_explorer_in_a_frame_needs_no_kernel_and_fits_its_cell(page, jupyter, project):
+    """In a wide window the frame holds all of its page; in a narrow one it scrolls downward."""
+    open_notebook(page, jupyter, write_notebook(project, "frame.ipynb", FRAME))
+    run_all(page)
+    frame = move_without_a_kernel(page)
+    assert frame.get_attribute("sandbox") == "allow-scripts allow-downloads"
+    inside = frame.content_frame
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        frame.scroll_into_view_if_needed()
+        screenshot(frame, f"frame_{scheme}")
+    screenshot(page, "frame_page")
+    height = inside.locator("html").evaluate("page => page.scrollHeight - page.clientHeight")
+    assert height == 0, "nothing to scroll"
+    page.evaluate("() => jupyterapp.shell.collapseLeft()")
+    page.set_viewport_size({"width": 520, "height": 1000})
+    width = inside.locator("html").evaluate("page => page.scrollWidth - page.clientWidth")
+    assert width == 0, "nothing is cut in a narrow window"
+    screenshot(frame, "frame_narrow")
+    page.set_viewport_size({"width": 1400, "height": 1000})
+
+
+@pytest.mark.parametrize("name", WITH_FRAME)
+def test_the_explorer_of_a_page_works_there_without_a_kernel(page, jupyter, name):
+    open_notebook(page, jupyter, name)
+    run_all(page, seconds=900)
+    screenshot(move_without_a_kernel(page), name.removesuffix(".ipynb"))
+    screenshot(page, name.removesuffix(".ipynb") + "_page")
+
+
+def test_the_explorer_of_a_page_works_there(page, jupyter):
+    name = WITH_WIDGET
     open_notebook(page, jupyter, name)
     run_all(page, seconds=600)
     explorer = ShownExplorer(page)

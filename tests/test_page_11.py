@@ -95,7 +95,7 @@ def upload_blocks() -> list[str]:
 def test_the_upload_blocks_have_three_lines_and_calls_that_the_hub_accepts(tmp_path, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
     calls = []
-    for name in ("create_repo", "upload_file", "upload_folder"):
+    for name in ("create_repo", "upload_folder"):
         signature = inspect.signature(getattr(hub, name))
 
         def record(*args, name=name, signature=signature, **kwargs):
@@ -114,10 +114,10 @@ def test_the_upload_blocks_have_three_lines_and_calls_that_the_hub_accepts(tmp_p
         ("create_repo", model, None),
         ("upload_folder", model, None),
         ("create_repo", space, "space"),
-        ("upload_file", space, "space"),
+        ("upload_folder", space, "space"),
     ]
     assert calls[0][1]["private"] is True
     assert calls[1][1]["folder_path"] == tmp_path
+    assert calls[1][1]["ignore_patterns"] == "space/*"
     assert calls[2][1]["space_sdk"] == "static"
-    assert calls[3][1]["path_or_fileobj"].name == "faces.html"
-    assert calls[3][1]["path_in_repo"] == "index.html"
+    assert calls[3][1]["folder_path"] == tmp_path / "space"
