@@ -1,6 +1,7 @@
 """A generator becomes one web page with sliders that needs no server. Built on page 11.
 
 `write` writes that page, the explorer, into a file; `InNotebook` shows it inside a notebook.
+`write_conditional` writes one with menus (page 12).
 """
 
 import base64
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checkpoints import atomic_write
+from .conditional import CONDITIONED, ConditionalGenerator
+from .drawn import ATTRIBUTES
 from .generator import Generator, generate, sample_z
 from .images import to_pixels
 
@@ -80,25 +83,33 @@ def link(z: Tensor, directions: dict[str, Tensor]) -> str:
     return f"#{text}.{zeros}"
 
 
-def page(G: Generator, directions: dict[str, Tensor], title: str = TITLE, seed: int = 13) -> str:
+Menus = dict[str, dict[str, Tensor]]  # name -> choice -> what it adds beside z, (dim,)
+
+
+def page(
+    G: Generator,
+    directions: dict[str, Tensor],
+    title: str = TITLE,
+    seed: int = 13,
+    menus: Menus | None = None,
+) -> str:
     """A generator and its directions -> the HTML of the page, which opens with the face of `seed`.
 
+    With `menus`, the input of G is z with the sum of the chosen vectors beside it.
     The weights are in half precision, unless that changes a pixel of 64 faces by more than 2 of
     255. Raises ValueError if G is not the package's generator.
     """
-    whole_net = folded(G)
-    z = sample_z(64, G.z_dim, seed)
-    for dtype in (torch.float16, torch.float32):
-        net = copy.deepcopy(whole_net).to(dtype)
-        error = _largest_error(net, G, z)
-        if error <= 2:
-            break
-    bits = torch.finfo(dtype).bits
+    menus = menus or {}
+    first_choices = [next(iter(choices.values())) for choices in menus.values()]
+    beside = torch.stack(first_choices).sum(0) if menus else torch.empty(0)
+    z = sample_z(64, G.z_dim - len(beside), seed)
+    net, bits, error = _smallest(G, torch.cat([z, beside.expand(64, -1)], dim=1))
     model = {
-        "z_dim": G.z_dim,
+        "z_dim": z.shape[1],
         "bits": bits,
         "start": link(z[0], directions),
-        "directions": {name: _rounded(direction) for name, direction in directions.items()},
+        "directions": _all_rounded(directions),
+        "menus": {name: _all_rounded(choices) for name, choices in menus.items()},
         "layers": [_layer(conv, activation) for conv, activation in zip(net[::2], net[1::2])],
     }
     weights = sum(weight.numel() for weight in G.parameters())
@@ -125,6 +136,19 @@ def write(
     return Path(path)
 
 
+def write_conditional(path: str | Path, G: ConditionalGenerator, title: str = TITLE) -> Path:
+    """A conditional generator -> an explorer with a menu for each attribute; its path.
+
+    Raises CheckpointError if the file can't be written.
+    """
+    menus = {}
+    for name, table in zip(CONDITIONED, G.embedding.tables):
+        vectors = table.weight.detach().cpu()
+        menus[name.replace("_", " ")] = dict(zip(ATTRIBUTES[name], vectors))
+    atomic_write(Path(path), page(G.net, {}, title, menus=menus).encode())
+    return Path(path)
+
+
 class InNotebook:
     """The HTML of `page`, in a frame below a cell. It works without a kernel.
 
@@ -142,6 +166,17 @@ class InNotebook:
         return FRAME.format(height=self.height, html=escape(self.html))
 
 
+def _smallest(G, inputs) -> tuple[nn.Sequential, int, int]:
+    """-> G without batch norm, the bits of its weights, and how far a pixel is off with them."""
+    whole_net = folded(G)
+    for dtype in (torch.float16, torch.float32):
+        net = copy.deepcopy(whole_net).to(dtype)
+        error = _largest_error(net, G, inputs)
+        if error <= 2:
+            break
+    return net, torch.finfo(dtype).bits, error
+
+
 def _largest_error(net, G, z) -> int:
     """-> how far, of 255, any pixel of the network's faces is from the generator's."""
     expected = to_pixels(generate(G, z)).int()
@@ -149,8 +184,8 @@ def _largest_error(net, G, z) -> int:
     return (to_pixels(faces).int() - expected).abs().max().item()
 
 
-def _rounded(direction) -> list[float]:
-    return [round(x, 5) for x in direction.tolist()]
+def _all_rounded(vectors) -> dict[str, list[float]]:
+    return {name: [round(x, 5) for x in vector.tolist()] for name, vector in vectors.items()}
 
 
 def _layer(conv, activation) -> dict:

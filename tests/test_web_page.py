@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from animegan_helpers import latent, web_page
 from animegan_helpers.checkpoints import atomic_write
+from animegan_helpers.conditional import ConditionalGenerator, condition
 from animegan_helpers.generator import generate, sample_z
 from animegan_helpers.images import to_pixels
 from animegan_helpers.pretrained import generator_arguments, load_pretrained
@@ -552,3 +553,61 @@ def test_the_page_says_how_long_a_face_takes(opened, capsys):
         print(f"\nthe web page: {rate:.0f} faces per second at width 24, load {load:.1f}")
     footer = opened.page.locator("footer").inner_text()
     assert re.search(r"one face takes \d+ ms\.", footer)
+
+
+# ---- menus ----
+
+
+@pytest.fixture
+def with_menus(offline, tmp_path):
+    """The page of a small conditional generator; -> the page, and that generator."""
+    torch.manual_seed(0)
+    G = ConditionalGenerator(width=4, z_dim=8, size=16, dim=6)
+    G.net = small_generator(random_shift=True, width=4, z_dim=14, size=16)
+    path = web_page.write_conditional(tmp_path / "faces.html", G.eval())
+    opened = OpenPage(offline, path, G.net, {})
+    yield opened, G
+    assert opened.errors == []
+    opened.page.close()
+
+
+def test_menus_choose_the_condition_as_pytorch_does_and_a_link_keeps_it(with_menus):
+    opened, G = with_menus
+    z = on_grid(sample_z(64, 8, 13)[0])
+    page = opened.page
+
+    def error_for(**values):
+        return opened.error_from(G.inputs(z[None], condition(**values)[None])[0].detach())
+
+    assert page.get_by_role("combobox").count() == 4
+    assert page.get_by_role("slider").count() == 1, "the way between two faces"
+    assert page.get_by_role("button", name="Reset sliders").count() == 0
+    assert error_for() <= 2
+    before = opened.pixels()
+    page.get_by_role("combobox", name="hair color").select_option("blue")
+    page.get_by_role("combobox", name="eyes").select_option("closed")
+    opened.settle()
+    assert (opened.pixels() != before).any()
+    assert error_for(hair_color="blue", eyes="closed") <= 2
+    assert opened.end_of_address().endswith(".8_0_2_0")
+    description = page.locator("#face").get_attribute("aria-label")
+    assert description == (
+        "A generated face, hair color blue, eye color brown, eyes closed, accessory none"
+    )
+    after = opened.pixels()
+    link = opened.end_of_address()
+    page.goto("about:blank")
+    page.goto(f"{opened.address}#{link}")
+    opened.settle()
+    assert np.array_equal(opened.pixels(), after)
+    assert page.get_by_role("combobox", name="hair color").input_value() == "blue"
+
+
+def test_a_link_of_a_page_without_menus_or_with_other_choices_is_refused(with_menus):
+    opened, _ = with_menus
+    text = opened.end_of_address().split(".")[0]
+    for end in (f"{text}..1_2", f"{text}..99_0_0_0", f"{text}.1.0_0_0_0_0"):
+        opened.page.goto("about:blank")
+        opened.page.goto(f"{opened.address}#{end}")
+        opened.settle()
+        assert "does not belong" in opened.status()
