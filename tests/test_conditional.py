@@ -1,5 +1,8 @@
 """conditional: what is wanted goes into both networks; the parts add up; files come back."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from small_runs import DEFAULT
@@ -9,6 +12,7 @@ from animegan_helpers import drawn
 from animegan_helpers.checkpoints import CheckpointError
 from animegan_helpers.conditional import (
     CONDITIONED,
+    SHIPPED,
     ConditionalGenerator,
     ConditionalTrainer,
     Conditioned,
@@ -24,7 +28,7 @@ from animegan_helpers.conditional import (
 )
 from animegan_helpers.discriminator import Discriminator
 from animegan_helpers.generator import Generator
-from animegan_helpers.judge import ATTRIBUTE_NAMES, HIDDEN
+from animegan_helpers.judge import ATTRIBUTE_NAMES, HIDDEN, extract_features, load_judge
 from animegan_helpers.losses import Relativistic
 from animegan_helpers.prepare import prepare
 from animegan_helpers.trainer import train_step
@@ -243,3 +247,49 @@ def test_a_file_of_another_kind_is_refused_by_name(tmp_path):
         load_conditional(path)
     with pytest.raises(CheckpointError, match="missing.safetensors"):
         load_conditional(tmp_path / "missing.safetensors")
+
+
+# ---- the generator that comes with the package, and how it was made ----
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The benchmark that makes it, as a module."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
+    import conditional
+
+    return conditional
+
+
+def test_the_shipped_generator_is_small_and_meets_hair_colors():
+    assert SHIPPED.stat().st_size < 1.2e6
+    conditions = some_conditions(200)
+    images = sample(load_conditional(), conditions, 0)
+    judge = load_judge()
+    met = are_met(judge.attributes(extract_features(judge, images)), conditions)
+    assert met[:, 0].mean() > 0.9 and met[:, 1].nanmean() > 0.4
+
+
+def test_it_learned_without_the_held_out_pair_and_with_few_of_the_rare_one(script):
+    conditions = some_conditions(4000)
+    kept = conditions[script.training_rows(conditions)]
+    assert script.has_pair(conditions, script.HELD_OUT).sum() > 20
+    assert script.has_pair(kept, script.HELD_OUT).sum() == 0
+    assert script.has_pair(kept, script.RARE).sum() == script.RARE_COUNT
+    other = condition(**script.HELD_OUT | {"eye_color": "blue"})
+    assert (kept[:, :2] == other[:2]).all(dim=1).any()
+
+
+def test_page_12_holds_out_the_same_pairs_as_the_benchmark(script):
+    page = Path(__file__).parent.parent / "notebooks" / "12_tell_it_what_to_generate.ipynb"
+    cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    for name in ("HELD_OUT", "RARE"):
+        assert f"{name} = {json.dumps(getattr(script, name))}\n" in code
+
+
+def test_concatenation_depends_on_the_condition(script):
+    torch.manual_seed(0)
+    D = script.ConcatenationDiscriminator(4, 16, "none", "he")
+    images = torch.randn(3, 3, 16, 16)
+    assert not torch.allclose(D(images, some_conditions(3)), D(images, some_conditions(3, 1)))

@@ -12,7 +12,18 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 # how many parts of the package each page has built, and compares with the package
-HANDED_OVER = {"02": 3, "03": 1, "04": 1, "05": 2, "06": 7, "07": 3, "09": 2, "10": 2, "11": 1}
+HANDED_OVER = {
+    "02": 3,
+    "03": 1,
+    "04": 1,
+    "05": 2,
+    "06": 7,
+    "07": 3,
+    "09": 2,
+    "10": 2,
+    "11": 1,
+    "12": 2,
+}
 
 
 def read(path):
