@@ -1,4 +1,4 @@
-"""The promises of the README's table, by number: each must hold after a fault is injected."""
+"""The promises of docs/promises.md, by number: each must hold after a fault is injected."""
 
 import builtins
 import hashlib

@@ -20,6 +20,7 @@ NOTEBOOKS = ROOT / "notebooks"
 TEXTS = [
     *sorted(ROOT.glob("*.md")),
     *sorted(NOTEBOOKS.glob("*.md")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("challenge", "promises", "results", "untried")),
     ROOT / "data/README.md",
     ROOT / "animegan_helpers/pretrained/README.md",
 ]
