@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from animegan_helpers import device, download, session, sources
+from animegan_helpers import device, download, drawn, session, sources
 from animegan_helpers.checkpoints import atomic_write
 
 
@@ -48,6 +48,7 @@ def kaggle(home, monkeypatch):
 @pytest.mark.parametrize("below", ["page-05-train", "notebooks/me/page-05-train"])
 def test_a_run_and_a_choice_in_an_attached_output_are_found(below, kaggle):
     working, inputs = kaggle
+    drawn.write(working / "data/drawn", count=4, workers=1)  # found: 4,096 take a minute
     runs = inputs / below / "data/runs"
     finished_run(runs, "page-05", "anime-faces")
     (runs / "chosen.txt").write_text("anime-faces")
