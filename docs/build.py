@@ -24,7 +24,7 @@ from animegan_helpers.pretrained import load_pretrained  # noqa: E402
 OUT = ROOT / "build" / "site"
 FRONT = ROOT / "docs" / "index.md"
 TEXTS = [*ROOT.glob("notebooks/*.md"), *ROOT.glob("docs/*.md")]
-IMAGES = {".png", ".svg"}
+IMAGES = {".png", ".svg", ".gif", ".jpg"}
 PLACES = {  # what does not stand in the site where it stands in the repository
     FRONT: Path("index.md"),
     ROOT / "docs" / "train.html": Path("train.html"),
