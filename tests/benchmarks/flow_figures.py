@@ -24,6 +24,7 @@ COLUMNS = {  # head of a column -> key of a row, format
     "recall": ("recall", ".2f"),
     "CPU ms per image": ("seconds per image", ",.1f"),
 }
+FID_TICKS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 70, 100, 150)
 HEADS = ["CPU seconds", "side", *COLUMNS, "million weights", "MB to train"]
 
 
@@ -54,9 +55,15 @@ def sides_of(runs: list[dict], budgets: list) -> list[tuple[int, str, int]]:
     """-> (CPU seconds, side, Euler steps) of each row of the table."""
     sides = []
     for budget in budgets:
-        sides += [(budget, gan_of(runs, budget), 1), (budget, "flow", 10)]
-    last = budgets[-1]
-    return sides + [(last, "flow", steps) for steps in (1, 2, 5, 25, 50)]
+        sides.append((budget, gan_of(runs, budget), 1))
+        all_steps = (1, 2, 5, 10, 25, 50) if budget == budgets[-1] else (10,)
+        sides += [(budget, "flow", steps) for steps in all_steps]
+    return sides
+
+
+def in_words(steps: int) -> str:
+    """-> such as "10 Euler steps"."""
+    return "1 Euler step" if steps == 1 else f"{steps} Euler steps"
 
 
 # ---- the table ----
@@ -81,7 +88,7 @@ def table(runs: list[dict], budgets: list) -> str:
             continue
         label = LOOKS[name][0]
         if name == "flow":
-            label += f", {steps} Euler step" + "s" * (steps > 1)
+            label += f", {in_words(steps)}"
         run = next(run for run in runs if run["job"]["name"] == name)
         weights = " + ".join(f"{count / 1e6:.2f}" for count in run["weights"])
         cells = [cell(rows, key, form) for key, form in COLUMNS.values()]
@@ -115,7 +122,7 @@ def over_time(runs: list[dict]) -> Any:
     axes.set(ylabel="FID (lower is better)")
     axes.set_xticks(sorted(marks), [f"{mark:,}" for mark in sorted(marks)])
     bottom, top = axes.get_ylim()
-    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if bottom <= tick <= top]
+    ticks = [tick for tick in FID_TICKS if bottom <= tick <= top]
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.grid(color="#dddddd")
@@ -134,8 +141,8 @@ def face_rows(runs: list[dict], budgets: list, folder: Path) -> Image.Image | No
             continue
         image = Image.open(path).convert("RGB")
         rows.append(image.resize((2 * image.width, 2 * image.height), Image.Resampling.NEAREST))
-        side = f"flow, {steps} steps" if name == "flow" else f"GAN ({name})"
-        labels.append(f"{budget:,} s\n{side}")
+        side = f"flow,\n{in_words(steps)}" if name == "flow" else f"GAN\n({name})"
+        labels.append(f"{budget:,} s: {side}")
     return figures.label_rows(rows, labels)
 
 
