@@ -223,6 +223,18 @@ WRONG = {
 """,
         ],
     ],
+    "13": [
+        [
+            "def yours(x, velocity, t):\n    return x + velocity",
+            "def yours(x, velocity, t):\n    return x + t * velocity",
+            "def yours(x, velocity, t):\n    return x - (1 - t) * velocity",
+        ],
+        [
+            "def noised(image, noise, t):\n    return image * (1 - t) - noise * t",
+            "def noised(image, noise, t):\n    return noise + image * t",
+            "def noised(image, noise, t):\n    return noise * (1 - t) + image * (1 - t)",
+        ],
+    ],
     "A": [
         [
             "def yours(first, second):\n    return np.array_equal(first, second)",
