@@ -73,7 +73,8 @@ def card_of_results(tables: dict) -> str:
 **How good it is.** Each row is the mean over three samples of 2,000 faces, and its standard
 deviation. The features are those of the package's judge. Rows with "(real)" are the floor: the same
 number for other synthetic faces. Lower is better, except for precision, recall and the color pairs,
-of which 80 are possible. Copies are counted against 2,000 faces that the generator never saw; 1 % is chance.
+of which 80 are possible. Copies are counted against 2,000 faces that the generator never saw; 1 %
+is chance.
 
 ```
 {metrics.format_table(tables["measures"])}
