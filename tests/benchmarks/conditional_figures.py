@@ -105,7 +105,5 @@ def publish(record: dict) -> None:
     alt = "Dots on eight lines, one line for each attribute or pair of colors, in a panel for each"
     alt = f"{alt} mark of training time. {caption}"
     write_json(record | {"caption": caption, "alt": alt}, plotting.RECORDED / "conditional.json")
-    write_png(
-        plotting.from_matplotlib(figure(record), caption, alt).image,
-        plotting.RECORDED / "conditional.png",
-    )
+    image = plotting.from_matplotlib(figure(record), "").image
+    write_png(image, plotting.RECORDED / "conditional.png", colors=64)
