@@ -41,14 +41,19 @@ def fold_batch_norm(conv: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.ConvTr
     return folded
 
 
+def check_generator(G: nn.Module) -> None:
+    """Raises ValueError if G is not the package's generator."""
+    if not isinstance(G, Generator):
+        raise ValueError(f"{type(G).__name__} can't be shared: use the package's Generator")
+
+
 def folded(G: Generator) -> nn.Sequential:
     """A generator -> a network (N, z_dim, 1, 1) -> (N, 3, H, W) without batch norm.
 
     Its layers are a transposed convolution and its activation, in turn.
     Raises ValueError if G is not the package's generator.
     """
-    if not isinstance(G, Generator):
-        raise ValueError(f"{type(G).__name__} can't be shared: use the package's Generator")
+    check_generator(G)
     *blocks, last, tanh = copy.deepcopy(G).cpu().net
     layers = []
     for conv, norm, activation in zip(blocks[::3], blocks[1::3], blocks[2::3]):
@@ -99,6 +104,7 @@ def page(
     The weights are in half precision, unless that changes a pixel of 64 faces by more than 2 of
     255. Raises ValueError if G is not the package's generator.
     """
+    check_generator(G)
     menus = menus or {}
     first_choices = [next(iter(choices.values())) for choices in menus.values()]
     beside = torch.stack(first_choices).sum(0) if menus else torch.empty(0)
