@@ -97,9 +97,9 @@ def publish(record: dict) -> None:
     seeds = " and ".join(f"{count} at {mark} s" for count, mark in zip(counts, marks))
     pairs = [" hair and ".join(record[name].values()) for name in ("held out", "rare")]
     caption = (
-        "Share of faces that meet their condition, read by a second judge. One dot per seed"
+        "Share of faces that meet their condition, read by a second judge. One mark per seed"
         f" ({seeds}). Held out: {pairs[0]} eyes. Rare: {pairs[1]} eyes,"
-        f" {record['training faces']['rare']} training faces. Black lines: real faces."
+        f" {record['training faces']['rare']} training faces. Black lines: real faces, where measured."
         f" ({record['machine']}, torch {without_build(record['torch'])}, {record['date']}.)"
     )
     alt = "Dots on eight lines, one line for each attribute or pair of colors, in a panel for each"
