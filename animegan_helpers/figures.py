@@ -6,7 +6,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,8 @@ def label_rows(rows: Iterable[Image.Image], labels: Iterable[str]) -> Image.Imag
     font = ImageFont.load_default(FONT_SIZE)
     margin = _label_width(labels, font) + 14
     height = sum(row.height for row in rows)
-    page = Image.new("RGB", (margin + rows[0].width, height), "white")
+    width = max(row.width for row in rows)
+    page = Image.new("RGB", (margin + width, height), "white")
     draw = ImageDraw.Draw(page)
     top = 0
     for row, label in zip(rows, labels):
@@ -144,6 +145,18 @@ def label_rows(rows: Iterable[Image.Image], labels: Iterable[str]) -> Image.Imag
         draw.text((margin - 8, middle), label, "black", font, anchor="rm", align="right")
         page.paste(row, (margin, top))
         top += row.height
+    return page
+
+
+def label_columns(row: Image.Image, labels: Sequence[str]) -> Image.Image:
+    """One row of images and a label for each -> the row, with the labels above its images."""
+    page = Image.new("RGB", (row.width, LINE_HEIGHT + row.height), "white")
+    page.paste(row, (0, LINE_HEIGHT))
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(FONT_SIZE)
+    for i, label in enumerate(labels):
+        middle = (i + 0.5) * row.width / len(labels)
+        draw.text((middle, LINE_HEIGHT - 3), label, "black", font, anchor="ms")
     return page
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .figures import Figure, Images, from_matplotlib, grid, label_rows, stack, strip
+from .figures import Figure, Images, from_matplotlib, grid, label_columns, label_rows, stack, strip
 
 # Okabe and Ito's colors, safe for color-blind readers: D is blue, G is orange.
 BLUE = "#0072B2"
@@ -42,16 +42,25 @@ def show_grid(
     return Figure(grid(images, columns, zoom), caption, alt)
 
 
-def show_rows(rows: Mapping[str, Images], caption: str, alt: str = "") -> Figure:
+def show_rows(
+    rows: Mapping[str, Images],
+    caption: str,
+    alt: str = "",
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> Figure:
     """Images by their label -> a figure with a labeled row for each label.
 
-    Small images are enlarged, to up to 64 pixels.
+    Small images are enlarged, to up to 64 pixels. `columns` has, for some or all rows, the labels
+    above their images.
     """
     if not alt:
         alt = f"Rows of images: {', '.join(rows)}. {caption}"
     grids = []
-    for images in rows.values():
-        grids.append(grid(images, columns=len(images), zoom=zoom_for(images)))
+    for name, images in rows.items():
+        image = grid(images, columns=len(images), zoom=zoom_for(images))
+        if columns and name in columns:
+            image = label_columns(image, columns[name])
+        grids.append(image)
     return Figure(label_rows(grids, rows), caption, alt)
 
 

@@ -13,7 +13,7 @@ SHORTER = {  # what a page says -> what it says here
     r"\bplay\((40|80|160|240)\b": "play(24",
     r"steps_done % 40\b": "steps_done % 8",  # page 08 keeps a checkpoint
     r"seconds=12\b": "seconds=0.3",
-    r"\(\(8, 32\), .*\)\):": "((8, 8),):",  # page 10's widths and batches
+    r"sizes = \[\(8, 32\), .*\]": "sizes = [(8, 8)]",  # page 10's widths and batches
     r"\(2048, 4096, 8192\)": "(256,)",
     r"\brounds=7\b": "rounds=1",
     r"samples=4000": "samples=300",

@@ -58,6 +58,20 @@ def test_zoom_turns_each_pixel_into_a_square():
 # ---- rows ----
 
 
+def test_a_row_may_be_wider_than_the_first():
+    rows = [figures.grid(grays(1, 40)), figures.grid(grays(3, 40), columns=3)]
+    page = np.asarray(figures.label_rows(rows, ["a", "b"]))
+    assert (page[44:, -42:-2] == 30).all(axis=2).any(), "the third image of the second row"
+
+
+def test_each_label_of_a_column_is_above_its_image():
+    row = figures.grid(grays(3, 60), columns=3)
+    page = np.asarray(figures.label_columns(row, ["left", "", "right"]))
+    assert (page[-row.height :] == np.asarray(row)).all()
+    above = page[: -row.height].min(axis=(0, 2)) < 128  # columns with dark pixels
+    assert above[:62].any() and above[-62:].any() and not above[62:124].any()
+
+
 def test_a_strip_has_a_row_for_each_grid():
     shades = (25, 125, 225)
     grids = [Image.new("RGB", (8 * 6 + 2, 8 * 6 + 2), (shade, 0, 0)) for shade in shades]

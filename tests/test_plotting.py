@@ -81,6 +81,13 @@ def test_small_faces_are_enlarged_in_rows(size, zoom):
     assert figure.image.height == 2 * zoom * (size + 4)
 
 
+def test_some_rows_may_have_labels_above_their_images():
+    rows = {"a": grays(2, 64), "b": grays(2, 64)}
+    plain = plotting.show_rows(rows, "Some.").image
+    labeled = plotting.show_rows(rows, "Some.", columns={"b": ["left", "right"]}).image
+    assert labeled.width == plain.width and labeled.height > plain.height
+
+
 # ---- curves ----
 
 

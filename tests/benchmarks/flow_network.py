@@ -47,30 +47,33 @@ class UNet(nn.Module):
     It predicts the image; the velocity is the rest of the way, divided by the time that is left.
     """
 
-    def __init__(self, width: int = 64):
+    def __init__(self, width: int = 16):
         super().__init__()
         self.time = nn.Sequential(nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU())
-        self.enter = nn.Conv2d(192, width, kernel_size=3, padding=1)
-        self.place = nn.Parameter(torch.randn(1, width, 8, 8))
-        self.down_8 = Block(width, width)
-        self.down_4 = Block(width, 2 * width)
-        self.middle_2 = Block(2 * width, 4 * width)
-        self.up_4 = Block(6 * width, 2 * width)
-        self.up_8 = Block(3 * width, width)
+        self.enter = nn.Conv2d(12, width, kernel_size=3, padding=1)
+        self.down_32 = Block(width, width)
+        self.down_16 = Block(width, 2 * width)
+        self.down_8 = Block(2 * width, 4 * width)
+        self.middle_4 = Block(4 * width, 8 * width)
+        self.up_8 = Block(12 * width, 4 * width)
+        self.up_16 = Block(6 * width, 2 * width)
+        self.up_32 = Block(3 * width, width)
         self.leave = nn.Sequential(
             nn.GroupNorm(8, width),
             nn.SiLU(),
-            nn.Conv2d(width, 192, kernel_size=3, padding=1),
+            nn.Conv2d(width, 12, kernel_size=3, padding=1),
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         time = self.time(time_features(t))
-        at_8 = self.down_8(self.enter(F.pixel_unshuffle(x, 8)) + self.place, time)
-        at_4 = self.down_4(F.avg_pool2d(at_8, 2), time)
-        at_2 = self.middle_2(F.avg_pool2d(at_4, 2), time)
-        at_4 = self.up_4(torch.cat([F.interpolate(at_2, scale_factor=2), at_4], dim=1), time)
+        at_32 = self.down_32(self.enter(F.pixel_unshuffle(x, 2)), time)
+        at_16 = self.down_16(F.avg_pool2d(at_32, 2), time)
+        at_8 = self.down_8(F.avg_pool2d(at_16, 2), time)
+        at_4 = self.middle_4(F.avg_pool2d(at_8, 2), time)
         at_8 = self.up_8(torch.cat([F.interpolate(at_4, scale_factor=2), at_8], dim=1), time)
-        image = F.pixel_shuffle(self.leave(at_8), 8)
+        at_16 = self.up_16(torch.cat([F.interpolate(at_8, scale_factor=2), at_16], dim=1), time)
+        at_32 = self.up_32(torch.cat([F.interpolate(at_16, scale_factor=2), at_32], dim=1), time)
+        image = F.pixel_shuffle(self.leave(at_32), 2)
         return (image - x) / (1 - t).clamp(min=0.05)
 
 
