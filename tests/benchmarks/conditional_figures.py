@@ -100,7 +100,8 @@ def publish(record: dict) -> None:
         "Share of faces that meet their condition, read by a second judge. One mark per seed"
         f" ({seeds}). Held out: {pairs[0]} eyes. Rare: {pairs[1]} eyes,"
         f" {record['training faces']['rare']} training faces. Black lines: real faces, where"
-        f" measured. ({record['machine']}, torch {without_build(record['torch'])}, {record['date']}.)"
+        f" measured. ({record['machine']}, torch {without_build(record['torch'])},"
+        f" {record['date']}.)"
     )
     alt = "Dots on eight lines, one line for each attribute or pair of colors, in a panel for each"
     alt = f"{alt} mark of training time. {caption}"
