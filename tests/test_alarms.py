@@ -221,13 +221,13 @@ def test_no_alarm_fires_on_a_good_run(seed, small_faces, tmp_path):
     assert messages == []
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_no_alarm_fires_on_the_default_recipe(seed, default_faces, tmp_path):
-    messages = []
-    callback = alarms.AlarmCallback(40, messages.append)
-    recipe = recipes.get("default")
-    train(recipe, default_faces, tmp_path, steps=320, seed=seed, callback=callback)
-    assert messages == []
+def test_no_alarm_fires_on_the_default_recipe(default_faces, tmp_path, often):
+    for seed in often((0,), (0, 1, 2)):
+        messages = []
+        callback = alarms.AlarmCallback(40, messages.append)
+        run = tmp_path / str(seed)
+        train(recipes.get("default"), default_faces, run, steps=320, seed=seed, callback=callback)
+        assert messages == []
 
 
 def test_a_discriminator_that_learns_far_too_fast_sets_off_the_alarm(small_faces, tmp_path):

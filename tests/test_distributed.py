@@ -142,8 +142,10 @@ def largest_difference(one, other):
 # ---- two processes end where one does ----
 
 
-@pytest.mark.parametrize("recipe", ["default-gpu", "bce"])  # the first flips images
-@pytest.mark.parametrize("single, pair", [("NO_NORM", "NO_NORM"), ("HALVES", "UNCHANGED")])
+@pytest.mark.parametrize(
+    "single, pair, recipe",
+    [("NO_NORM", "NO_NORM", "default-gpu"), ("HALVES", "UNCHANGED", "bce")],  # the first one flips
+)
 def test_two_processes_end_with_the_weights_of_one(single, pair, recipe, folder, tmp_path):
     options = {"folder": folder, "recipe": recipe}
     one = tmp_path / "one"
