@@ -175,7 +175,48 @@ def test_each_budget_has_a_recipe_and_marks_on_the_way():
         ("pretrained", 0, [60, 240, 600]),
     ]
     assert [job[1] for job in jobs] == [0, 0, 0, 1, 1, 1]
-    assert jobs_of([7200], seeds=1)[1] == ("long", 0, [60, 240, 600, 2400, 7200])
+    long = jobs_of([60, 600], seeds=2, is_long=True)
+    assert long[0] == ("flow", 0, [60, 600, 7200]) and long[4] == ("flow", 1, [60, 600])
+    assert long[3] == ("long", 0, [60, 240, 600, 2400, 7200])
+    assert [job[0] for job in long[4:]] == ["flow", "default", "pretrained"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["flow", "default"])
+def test_a_longer_budget_goes_on_from_a_shorter_one(name, tmp_path, monkeypatch):
+    import flow
+
+    monkeypatch.setattr(flow, "SWEEP", ())
+    threads = torch.get_num_threads()
+    first = flow.run(name, 1, [1], 80, str(tmp_path))
+    saved = torch.load(tmp_path / name / "1" / flow.STATE)
+    longer = flow.run(name, 1, [1, 2], 80, str(tmp_path))
+    torch.set_num_threads(threads)
+    assert longer["rows"][0] == first["rows"][0] and first["job"]["marks"] == [1]
+    assert longer["job"]["marks"] == [1, 2] and longer["rows"][1]["mark"] == 2
+    assert longer["rows"][1]["step"] > saved["trainer"]["steps_done"] == first["rows"][0]["step"]
+
+
+def test_a_run_that_goes_on_ends_like_one_without_a_stop(tmp_path):
+    from flow import Flow, TimedFlow
+
+    images = torch.randint(0, 256, (10, 64, 64, 3), dtype=torch.uint8)
+    flow = Flow(width=8, batch=4)
+    whole, cut = TimedFlow(flow, 0, images), TimedFlow(flow, 0, images)
+    for timed, steps in ((whole, 5), (cut, 3)):
+        for _ in range(steps):
+            timed.trainer.step(next(timed.loader))
+    cut.cpu_seconds = 7.0
+    cut.save(tmp_path / "state.pt")
+    resumed = TimedFlow(flow, 0, images)
+    resumed.load(tmp_path / "state.pt", images)
+    assert resumed.cpu_seconds == 7.0
+    for _ in range(2):
+        resumed.trainer.step(next(resumed.loader))
+    for name in ("net", "ema"):
+        of_whole = getattr(whole.trainer, name).state_dict()
+        of_resumed = getattr(resumed.trainer, name).state_dict()
+        assert all(torch.equal(of_whole[key], of_resumed[key]) for key in of_whole)
 
 
 NUMBERS = {"FID", "KID x 1000", "precision", "recall", "seconds per image"}
@@ -207,7 +248,7 @@ def test_a_small_race_is_measured_resumed_and_published(tmp_path, monkeypatch):
         assert_is_a_run(result)
     assert [row["Euler steps"] for row in runs[0]["rows"]] == [10, 10, 1, 2]
     assert [row["Euler steps"] for row in runs[1]["rows"]] == [1, 1]
-    monkeypatch.setattr(flow, "measured", None)  # nothing trains now
+    monkeypatch.setattr(flow, "measure", None)  # nothing trains now
     again = [flow.run(*job, 80, str(tmp_path / "runs")) for job in jobs]
     assert again == json.loads(json.dumps(runs))
     torch.set_num_threads(threads)

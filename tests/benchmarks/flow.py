@@ -1,13 +1,14 @@
 """Flow matching against the GAN at equal CPU seconds, by the same judge; page 13 shows the record.
 
-python tests/benchmarks/flow.py [--budgets 60 600] [--seeds 3] [--processes 2] [--out FOLDER]
--> flow.json, flow.png, flow_grids.json and flow_grids.png in recorded/ or FOLDER, and a table in
-Markdown
+python tests/benchmarks/flow.py [--budgets 60 600] [--long] [--seeds 3] [--processes 2]
+-> flow.json, flow.png, flow_grids.json and flow_grids.png in recorded/ (or `--out FOLDER`), and a
+table in Markdown
 
 Each run has a process and a thread. The flow has one run per seed, measured at all budgets. The GAN
 has a run for each budget, with the recipe that suits it: `default`, `pretrained` or `long`. Budgets
-of 60 and 600 take about 70 minutes of one thread with three seeds; the longest budget is 7200. The
-runs are in data/flow/. Interrupted, the same command goes on: what is finished is not done again.
+of 60 and 600 take about 80 minutes of one thread with three seeds. `--long` adds 7200 for seed 0,
+and four hours. The runs are in data/flow/. Interrupted, the same command goes on: at most 300 CPU
+seconds of a run are done again.
 """
 
 import argparse
@@ -42,19 +43,27 @@ from animegan_helpers.rng import rng
 COUNT = 2000  # faces per number
 EULER_STEPS = 10  # at each mark
 SWEEP = (1, 2, 5, 25, 50)  # Euler steps at the end, by seed 0
-MARKS = (60, 240, 600, 2400, 7200)  # CPU seconds: where a GAN is measured, up to its budget
+MARKS = (60, 240, 600, 2400)  # CPU seconds: where a GAN is measured, up to its budget
 GAN_RECIPES = {"default": 240, "pretrained": 2400, "long": 7200}  # the longest budget of each
+LONGEST = 7200  # CPU seconds: `--long`
+SAVE_EVERY = 300  # CPU seconds
+STATE = "state.pt"  # the file from which an interrupted run goes on
 SHOWN = 8  # faces in a row of the figure
-TRIED = [  # for `Flow`: one seed, 60 CPU seconds or what is said, 500 faces, in this order
+TRIED = [  # for `Flow`: one seed, 500 faces, 60 CPU seconds ("then": 240), or what is said
     "16x16 positions, width 48, batch 32; the network's output is the velocity: FID 137",
     "... a part of x_t, which depends on t, is added to the output: FID 35",
     "... width 32: stopped after 15 CPU seconds",
     "16x16 positions, width 32, batch 32; the network's output is the image: FID 30",
     "... a parameter for each position, earlier times, rate 3e-3, batch 16: FID 30",
     "... down to 2x2 positions: stopped after 40 CPU seconds",
-    "8x8 positions, width 96, rate 2e-3, batch 16: FID 37, but whole faces; so width 64 is used",
+    "8x8 positions, width 96, rate 2e-3, batch 16: FID 37, but whole faces; so width 64 was used",
     "16x16 positions, width 48, rate 1e-3; a network's correction of the best linear guess: FID 55",
     "... 8x8 positions, width 64: FID 55, and 54 after 150 CPU seconds",
+    "32x32 positions, width 16, the image, a parameter for each position: FID 21, then 19",
+    "16x16 positions, width 32, again the image: FID 22, then 20",
+    "32x32 positions, width 16, rate 4e-3, batch 16: FID 20, then 20",
+    "... rate 1e-3, no parameter for each position: FID 20, then 16; this is used",
+    "32x32 positions, width 24, rate 2e-3, batch 16: FID 41, then 18",
 ]
 
 
@@ -65,9 +74,9 @@ TRIED = [  # for `Flow`: one seed, 60 CPU seconds or what is said, 500 faces, in
 class Flow:
     """The numbers of a training of the flow."""
 
-    width: int = 64
+    width: int = 16
     batch: int = 16
-    lr: float = 2e-3
+    lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 50  # steps in which the learning rate rises
     ema: float = 0.999  # of the weights; shorter at first
@@ -77,7 +86,7 @@ class FlowTrainer:
     """A U-Net and its EMA copy learn velocities. Its numbers are those of (seed, step) alone."""
 
     def __init__(self, flow: Flow, seed: int = 0):
-        self.flow = flow
+        self.recipe = flow
         self.seed = seed
         self.steps_done = 0
         with torch.random.fork_rng(devices=[]):
@@ -92,7 +101,8 @@ class FlowTrainer:
         noise = torch.randn(image.shape, generator=rng(self.seed, "noise", self.steps_done))
         t = sample_times(len(image), rng(self.seed, "times", self.steps_done))
         self.steps_done += 1
-        self.adam.param_groups[0]["lr"] = self.flow.lr * min(1, self.steps_done / self.flow.warmup)
+        flow = self.recipe
+        self.adam.param_groups[0]["lr"] = flow.lr * min(1, self.steps_done / flow.warmup)
         loss = flow_loss(self.net, image, noise, t)
         self.adam.zero_grad()
         loss.backward()
@@ -102,9 +112,19 @@ class FlowTrainer:
 
     @torch.no_grad()
     def _update_ema(self) -> None:
-        weight = max(1 - self.flow.ema, 10 / (10 + self.steps_done))
+        weight = max(1 - self.recipe.ema, 10 / (10 + self.steps_done))
         for ema_weight, live_weight in zip(self.ema.parameters(), self.net.parameters()):
             ema_weight.lerp_(live_weight, weight)
+
+    def state(self) -> dict:
+        """-> all that `load_state` needs to go on with the same numbers."""
+        parts = {name: getattr(self, name).state_dict() for name in ("net", "ema", "adam")}
+        return parts | {"steps_done": self.steps_done}
+
+    def load_state(self, state: dict) -> None:
+        for name in ("net", "ema", "adam"):
+            getattr(self, name).load_state_dict(state[name])
+        self.steps_done = state["steps_done"]
 
 
 class Losses:
@@ -219,64 +239,103 @@ def run(name: str, seed: int, marks: list, count: int, folder: str) -> dict:
     side = Side(name, seed, faces)
     job = {"name": name, "seed": seed, "settings": side.settings, "marks": marks, "faces": count}
     job = json.loads(json.dumps(job))
-    file = run_folder / "flow.json"
-    if file.exists():
-        result = json.loads(file.read_text(encoding="utf-8"))
-        if result["job"] == job:
-            return result
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        megabytes = pool.submit(training_memory, name).result()
-    result = {"job": job, "weights": side.weights, "training MB": megabytes}
-    result["rows"] = measured(side, marks, count, faces, run_folder)
-    result |= {"machine": processor(), "torch": torch.__version__, "date": str(date.today())}
-    write_json(result, file)
+    result = begun(run_folder, job)
+    if result is None:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            megabytes = pool.submit(training_memory, name).result()
+        result = {"weights": side.weights, "training MB": megabytes, "rows": []}
+        (run_folder / STATE).unlink(missing_ok=True)
+    if result.get("job") == job:
+        return result
+    result |= {"job": job, "machine": processor(), "torch": torch.__version__}
+    measure(side, result, faces, run_folder)
     return result
 
 
-def measured(side: Side, marks: list, count: int, faces: Faces, folder: Path) -> list[dict]:
-    """Train to each mark -> a row of numbers for each.
+def begun(folder: Path, job: dict) -> dict | None:
+    """-> what a run of this job, to these marks or others, has left in its folder."""
+    file = folder / "flow.json"
+    if not file.exists():
+        return None
+    result = json.loads(file.read_text(encoding="utf-8"))
+    is_same = result["job"] | {"marks": job["marks"]} == job
+    return result if is_same else None
+
+
+def measure(side: Side, result: dict, faces: Faces, folder: Path) -> None:
+    """Train to each mark, and add a row of numbers for each to the result.
 
     At the end, the flow of seed 0 has a row for each other number of Euler steps, too. The faces of
     the figure are left in `folder`, as MARK_STEPS.png.
     """
     judge = load_judge()
+    job = result["job"]
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for mark in marks:
+    if (folder / STATE).exists():
+        side.timed.load(folder / STATE, faces)
+    for mark in job["marks"]:
+        if any(row["mark"] == mark for row in result["rows"]):
+            continue
         try:
-            side.timed.train_until(mark)
+            train_until(side.timed, mark, folder / STATE)
+            result["rows"] += rows_at(mark, side, job, faces, judge, folder)
         except FloatingPointError as error:
-            rows.append(side.timed.row() | {"mark": mark, "ended": str(error)})
+            result["rows"].append(side.timed.row() | {"mark": mark, "ended": str(error)})
+        result["date"] = str(date.today())
+        has_ended = "ended" in result["rows"][-1]
+        reached = [done for done in job["marks"] if done <= mark or has_ended]
+        write_json(result | {"job": job | {"marks": reached}}, folder / "flow.json")
+        if has_ended:
             break
-        all_steps = [EULER_STEPS if side.is_flow else 1]
-        if side.is_flow and side.seed == 0 and mark == marks[-1]:
-            all_steps += SWEEP
-        for steps in all_steps:
-            rows.append({"mark": mark} | side.row(steps, count, faces, judge))
-            print(f"{folder.parent.name}, seed {side.seed}: {rows[-1]}", flush=True)
-            shown, _ = side.generate(SHOWN, steps, "fixed")
-            plotting.grid(shown, SHOWN).save(folder / f"{mark:05}_{steps:02}.png")
+
+
+def rows_at(
+    mark: int, side: Side, job: dict, faces: Faces, judge: Judge, folder: Path
+) -> list[dict]:
+    """-> the numbers at a mark, for one or several numbers of Euler steps."""
+    all_steps = [EULER_STEPS if side.is_flow else 1]
+    if side.is_flow and side.seed == 0 and mark == job["marks"][-1]:
+        all_steps += SWEEP
+    rows = []
+    for steps in all_steps:
+        rows.append({"mark": mark} | side.row(steps, job["faces"], faces, judge))
+        print(f"{job['name']}, seed {side.seed}: {rows[-1]}", flush=True)
+        shown, _ = side.generate(SHOWN, steps, "fixed")
+        plotting.grid(shown, SHOWN).save(folder / f"{mark:05}_{steps:02}.png")
     return rows
+
+
+def train_until(timed: TimedRun, mark: float, file: Path) -> None:
+    """Train up to a mark in CPU seconds. Every `SAVE_EVERY` of them, the run is saved."""
+    while timed.cpu_seconds < mark:
+        timed.train_until(min(mark, timed.cpu_seconds + SAVE_EVERY))
+        timed.save(file)
 
 
 # ---- all runs ----
 
 
-def jobs_of(budgets: list, seeds: int) -> list[tuple[str, int, list]]:
-    """Budgets in CPU seconds -> (side, seed, marks) of each run, the longest of a seed first."""
-    sides = {"flow": sorted(budgets)}  # measuring it takes longer
-    for budget in sorted(budgets):
-        name = next(name for name, longest in GAN_RECIPES.items() if budget <= longest)
-        sides[name] = [mark for mark in MARKS if mark < budget] + [budget]
-    return [(name, seed, marks) for seed in range(seeds) for name, marks in sides.items()]
+def jobs_of(budgets: list, seeds: int, is_long: bool = False) -> list[tuple[str, int, list]]:
+    """Budgets in CPU seconds -> (side, seed, marks) of each run, the longest of a seed first.
+
+    With `is_long`, seed 0 has the longest budget, too.
+    """
+    jobs = []
+    for seed in range(seeds):
+        of_seed = sorted({*budgets, LONGEST} if is_long and seed == 0 else budgets)
+        sides = {"flow": of_seed}  # measuring it takes longer
+        for budget in of_seed:
+            name = next(name for name, longest in GAN_RECIPES.items() if budget <= longest)
+            sides[name] = [mark for mark in MARKS if mark < budget] + [budget]
+        jobs += [(name, seed, marks) for name, marks in sides.items()]
+    return jobs
 
 
-def run_all(budgets: list, seeds: int, processes: int, count: int, folder: Path) -> list[dict]:
-    """-> the result of `run` for each side and seed."""
+def run_all(jobs: list[tuple], processes: int, count: int, folder: Path) -> list[dict]:
+    """-> the result of `run` for each job."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes started here
     load_faces("drawn")  # before two processes would draw them
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        jobs = jobs_of(budgets, seeds)
         futures = [pool.submit(run, *job, count, str(folder)) for job in jobs]
         return [future.result() for future in futures]
 
@@ -286,17 +345,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--budgets", type=int, nargs="+", default=[60, 600])
+    parser.add_argument("--long", action="store_true", help=f"seed 0 trains for {LONGEST} s, too")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2, choices=(1, 2))
     parser.add_argument("--faces", type=int, default=COUNT, help="per number")
     parser.add_argument("--out", type=Path, default=plotting.RECORDED)
     args = parser.parse_args()
-    if max(args.budgets) > MARKS[-1]:
-        parser.error(f"no recipe is meant for more than {MARKS[-1]} CPU seconds")
+    if max(args.budgets) > LONGEST:
+        parser.error(f"no recipe is meant for more than {LONGEST} CPU seconds")
     folder = device.data_folder() / "flow"
-    runs = run_all(args.budgets, args.seeds, args.processes, args.faces, folder)
-    publish(runs, sorted(args.budgets), TRIED, folder, args.out)
-    print(f"\n{table(runs, sorted(args.budgets))}\n")
+    jobs = jobs_of(args.budgets, args.seeds, args.long)
+    runs = run_all(jobs, args.processes, args.faces, folder)
+    budgets = sorted({*args.budgets, LONGEST} if args.long else args.budgets)
+    publish(runs, budgets, TRIED, folder, args.out)
+    print(f"\n{table(runs, budgets)}\n")
 
 
 if __name__ == "__main__":

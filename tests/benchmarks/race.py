@@ -30,7 +30,7 @@ from race_groups import GROUPS, OUR_LAST_MARK, VARIANTS
 from record import processor, without_build, write_json, write_png
 from variants import make_trainer
 
-from animegan_helpers import device, drawn, metrics, plotting, recipe_json
+from animegan_helpers import checkpoints, device, drawn, metrics, plotting, recipe_json
 from animegan_helpers.dataset import Faces, batches
 from animegan_helpers.generator import Generator, sample
 from animegan_helpers.history import Log
@@ -110,6 +110,22 @@ class TimedRun:
             finally:
                 self.cpu_seconds += time.process_time() - cpu_start
                 self.seconds += time.perf_counter() - start
+
+    def save(self, file: Path) -> None:
+        """Leave in a file what `load` goes on from."""
+        state = {"trainer": self.trainer.state()}
+        state |= {"cpu_seconds": self.cpu_seconds, "seconds": self.seconds}
+        checkpoints.save(state, file)
+
+    def load(self, file: Path, faces: Faces) -> None:
+        """Go on from a file of `save`, with the same faces."""
+        state = checkpoints.load(file)
+        self.trainer.load_state(state["trainer"])
+        self.cpu_seconds = state["cpu_seconds"]
+        self.seconds = state["seconds"]
+        recipe = self.trainer.recipe
+        start = self.trainer.steps_done
+        self.loader = iter(batches(faces, recipe.batch, self.trainer.seed, start))
 
     def row(self) -> dict:
         """-> how far the run has come."""
