@@ -396,7 +396,7 @@ def test_only_a_failing_compiler_does_not_stop_the_ladder(name, page, monkeypatc
         "faces": torch.zeros(4, 16, 16, 3, dtype=torch.uint8),
         "speed": SimpleNamespace(to_device=lambda faces, device: faces),
         "ladder": {name: FailingTrainer(), "float32": working},
-        "stopwatch": lambda rounds, **functions: {"steps": 1000.0},
+        "stopwatch": lambda rounds, **functions: dict.fromkeys(functions, 1000.0),
         "step_flop": lambda width: 1,
         "width": 4,
         "rate": 4,
