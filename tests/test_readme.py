@@ -108,7 +108,7 @@ def test_badges_and_the_browser_page_stand_on_the_first_screen():
     for words in ("in Colab]", "in Kaggle]", "docs/train.html"):
         assert words in first
     assert with_links(README) == README, "run: python notebooks/address.py"
-    assert len(README.splitlines()) <= 130
+    assert len(README.splitlines()) <= 123
 
 
 def test_contributing_lists_every_module_in_the_order_of_their_imports():
