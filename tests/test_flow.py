@@ -234,6 +234,20 @@ def assert_is_a_run(result):
         assert row["seconds per image"] > 0
 
 
+@pytest.mark.parametrize(
+    "marks_of_seeds, words",
+    [([[60]], "one seed"), ([[60], [60]], "2 seeds"), ([[60, 90], [60]], "2 seeds, but 1 at 90 s")],
+)
+def test_the_caption_says_how_many_seeds_each_budget_has(marks_of_seeds, words):
+    from flow_figures import seeds_in_words
+
+    runs = []
+    for marks in marks_of_seeds:
+        rows = [{"mark": mark, "Euler steps": 10, "FID": 1.0} for mark in marks]
+        runs.append({"job": {"name": "flow"}, "rows": rows})
+    assert seeds_in_words(runs, marks_of_seeds[0]) == words
+
+
 @pytest.mark.slow
 def test_a_small_race_is_measured_resumed_and_published(tmp_path, monkeypatch):
     import flow
@@ -268,7 +282,7 @@ def test_a_small_race_is_measured_resumed_and_published(tmp_path, monkeypatch):
 def test_the_record_has_the_settings_of_today_and_its_table():
     from dataclasses import asdict
 
-    from flow import Flow
+    from flow import LONGEST, Flow
     from flow_figures import gan_of, measured, table
 
     record = json.loads((plotting.RECORDED / "flow.json").read_text(encoding="utf-8"))
@@ -279,6 +293,8 @@ def test_the_record_has_the_settings_of_today_and_its_table():
             assert result["job"]["settings"] == json.loads(json.dumps(asdict(Flow())))
     assert table(runs, record["budgets"]) in record["alt"]
     for budget in record["budgets"]:
-        seeds = {result["job"]["seed"] for result in runs}
+        sides = [result["job"] for result in runs if budget in result["job"]["marks"]]
+        seeds = {job["seed"] for job in sides if job["name"] == "flow"}
+        assert len(seeds) == (1 if budget == LONGEST else 3)
         assert len(measured(runs, gan_of(runs, budget), budget)) == len(seeds)
         assert len(measured(runs, "flow", budget, steps=10)) == len(seeds)

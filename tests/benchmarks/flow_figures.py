@@ -149,10 +149,20 @@ def face_rows(runs: list[dict], budgets: list, folder: Path) -> Image.Image | No
 # ---- what is published ----
 
 
-def conditions(runs: list[dict]) -> str:
+def seeds_in_words(runs: list[dict], budgets: list) -> str:
+    """-> such as "3 seeds", or "3 seeds, but 1 at 7,200 s" if a budget has fewer."""
+    counts = {budget: len(measured(runs, "flow", budget, steps=10)) for budget in budgets}
+    most = max(counts.values())
+    words = "one seed" if most == 1 else f"{most} seeds"
+    for budget, count in counts.items():
+        if count < most:
+            words += f", but {count} at {budget:,} s"
+    return words
+
+
+def conditions(runs: list[dict], budgets: list) -> str:
     """-> seeds, machine, version and date of the runs."""
-    seeds = len({run["job"]["seed"] for run in runs})
-    words = "one seed" if seeds == 1 else f"{seeds} seeds"
+    words = seeds_in_words(runs, budgets)
     facts = ", ".join(each_value(runs, key) for key in ("machine", "date"))
     return f"{words}, one thread per run, {facts}, torch {each_value(runs, 'torch')}"
 
@@ -166,7 +176,7 @@ def publish(runs: list[dict], budgets: list, tried: list[str], folder: Path, out
     out.mkdir(parents=True, exist_ok=True)
     caption = (
         f"FID of {faces:,} faces after equal CPU seconds of training: a line for each run. The flow"
-        f" takes 10 Euler steps per face, the GAN one pass ({conditions(runs)})."
+        f" takes 10 Euler steps per face, the GAN one pass ({conditions(runs, budgets)})."
     )
     record = {"runs": runs, "budgets": budgets, "faces": faces, "tried": tried}
     record["recipes"] = {budget: gan_of(runs, budget) for budget in budgets}
@@ -176,7 +186,7 @@ def publish(runs: list[dict], budgets: list, tried: list[str], folder: Path, out
     write_png(plotting.from_matplotlib(over_time(runs), "").image, out / "flow.png", colors=64)
     caption = (
         "Not chosen: the first eight faces of seed 0, by the GAN and by the flow, after equal CPU"
-        f" seconds ({conditions(runs)})."
+        f" seconds ({conditions(runs, budgets)})."
     )
     alt = f"Rows of eight faces for each budget and number of Euler steps. {caption}"
     write_png(face_rows(runs, budgets, folder), out / "flow_grids.png")
