@@ -41,6 +41,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
             for output in cell.outputs:
                 if output.output_type == "stream":
                     output.text = without_progress(output.text)
+                    if "%|" in output.text:  # a progress bar, which static views show as an error
+                        output.name = "stdout"
 
 
 def is_explorer(output: nbformat.NotebookNode) -> bool:

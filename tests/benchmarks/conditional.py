@@ -226,6 +226,7 @@ def run(kind: str, seed: int, marks: list, folder: str) -> dict:
     measure = Measure(second_judge(), faces, conditions, rows)
     timed = TimedRun(kind, seed, faces, conditions, rows)
     result = {"kind": kind, "seed": seed, "marks": []}
+    result |= {"machine": processor(), "torch": torch.__version__, "date": str(date.today())}
     for mark in marks:
         timed.train_until(mark)
         G = timed.trainer.ema_generator()
@@ -297,10 +298,7 @@ def record(runs: list[dict], conditions: Tensor, rows: Tensor) -> dict:
             "rare": int(has_pair(conditions[rows], RARE).sum()),
         },
         "counts": {"all": COUNT, "pair": PAIR_COUNT, "variety": VARIETY_COUNT},
-        "machine": processor(),
-        "torch": torch.__version__,
         "python": platform.python_version(),
-        "date": str(date.today()),
     }
 
 

@@ -4,7 +4,8 @@ import statistics
 from typing import Any
 
 from matplotlib.figure import Figure
-from record import without_build, write_json, write_png
+from race_figures import each_value
+from record import write_json, write_png
 
 from animegan_helpers import plotting
 
@@ -92,16 +93,17 @@ def figure(record: dict) -> Any:
 
 def publish(record: dict) -> None:
     """Write recorded/conditional.json and .png."""
-    marks = marks_of(record["runs"])
-    counts = [len(values(record["runs"], "projection", mark, "step")) for mark in marks]
+    runs = record["runs"]
+    marks = marks_of(runs)
+    counts = [len(values(runs, "projection", mark, "step")) for mark in marks]
     seeds = " and ".join(f"{count} at {mark} s" for count, mark in zip(counts, marks))
     pairs = [" hair and ".join(record[name].values()) for name in ("held out", "rare")]
     caption = (
         "Share of faces that meet their condition, read by a second judge. One mark per seed"
         f" ({seeds}). Held out: {pairs[0]} eyes. Rare: {pairs[1]} eyes,"
         f" {record['training faces']['rare']} training faces. Black lines: real faces, where"
-        f" measured. ({record['machine']}, torch {without_build(record['torch'])},"
-        f" {record['date']}.)"
+        f" measured. ({each_value(runs, 'machine')}, torch {each_value(runs, 'torch')},"
+        f" {each_value(runs, 'date')}.)"
     )
     alt = "Dots on eight lines, one line for each attribute or pair of colors, in a panel for each"
     alt = f"{alt} mark of training time. {caption}"
