@@ -174,15 +174,20 @@ def show_scores(
     history: Mapping[str, Any],
     caption: str = "D's mean scores for real and generated images.",
     alt: str = "",
+    fake: str = "generated",
 ) -> Figure:
-    """A history -> D's mean scores over the steps, from 0 (generated) to 1 (real)."""
+    """A history -> D's mean scores over the steps, from 0 (fake) to 1 (real).
+
+    `fake` is the name of what D compares with real images.
+    """
     canvas = _canvas(height=3)
     axes = canvas.subplots()
     steps = history["step"]
     _draw_curve(axes, steps, history["score_real"], BLUE, "-", bold="real")
-    _draw_curve(axes, steps, history["score_fake"], ORANGE, "--", bold="generated")
+    _draw_curve(axes, steps, history["score_fake"], ORANGE, "--", bold=fake)
     axes.set(xlabel="step", ylabel="D's score", ylim=(0, 1))
     _finish(axes)
+    axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))  # above
     return from_matplotlib(canvas, caption, alt)
 
 

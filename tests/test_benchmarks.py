@@ -464,10 +464,10 @@ def test_recorded_races_have_the_recipes_of_today():
 
 
 def test_the_alt_text_of_a_recorded_race_has_its_numbers():
-    from race_figures import OVER_TIME, table
+    from race_figures import OVER_TIME, sentences
     from race_groups import GROUPS
 
     for group in GROUPS:
         record = read_json(plotting.RECORDED / f"{group}.json")
         first = 0 if group in OVER_TIME else len(record["marks"]) - 1
-        assert table(record["runs"], record["marks"], first) in record["alt"]
+        assert sentences(record["runs"], record["marks"], first) in record["alt"]

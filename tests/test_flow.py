@@ -251,7 +251,7 @@ def test_the_caption_says_how_many_seeds_each_budget_has(marks_of_seeds, words):
 @pytest.mark.slow
 def test_a_small_race_is_measured_resumed_and_published(tmp_path, monkeypatch):
     import flow
-    from flow_figures import publish, table
+    from flow_figures import publish, sentences
 
     monkeypatch.setattr(flow, "EULER_STEPS", 10)
     monkeypatch.setattr(flow, "SWEEP", (1, 2))
@@ -269,7 +269,7 @@ def test_a_small_race_is_measured_resumed_and_published(tmp_path, monkeypatch):
 
     publish(runs, [1, 2], ["one trial"], tmp_path / "runs", tmp_path / "out")
     record = json.loads((tmp_path / "out/flow.json").read_text(encoding="utf-8"))
-    assert table(runs, [1, 2]) in record["alt"]
+    assert sentences(runs, [1, 2]) in record["alt"]
     assert record["budgets"] == [1, 2] and record["faces"] == 80 and "one seed" in record["caption"]
     assert record["recipes"] == {"1": "default", "2": "default"}
     assert record["tried"] == ["one trial"]
@@ -283,7 +283,7 @@ def test_the_record_has_the_settings_of_today_and_its_table():
     from dataclasses import asdict
 
     from flow import LONGEST, Flow
-    from flow_figures import gan_of, measured, table
+    from flow_figures import gan_of, measured, sentences
 
     record = json.loads((plotting.RECORDED / "flow.json").read_text(encoding="utf-8"))
     runs = record["runs"]
@@ -291,7 +291,7 @@ def test_the_record_has_the_settings_of_today_and_its_table():
         assert_is_a_run(result)
         if result["job"]["name"] == "flow":
             assert result["job"]["settings"] == json.loads(json.dumps(asdict(Flow())))
-    assert table(runs, record["budgets"]) in record["alt"]
+    assert sentences(runs, record["budgets"]) in record["alt"]
     for budget in record["budgets"]:
         sides = [result["job"] for result in runs if budget in result["job"]["marks"]]
         seeds = {job["seed"] for job in sides if job["name"] == "flow"}

@@ -64,6 +64,19 @@ def table(runs: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def sentences(runs: list[dict]) -> str:
+    """The runs -> the mean shares of the figure in words, for an alt text."""
+    parts = []
+    for mark in marks_of(runs):
+        for key, label in SHARES.items():
+            means = []
+            for kind in COLORS:
+                mean = statistics.mean(values(runs, kind, mark, key))
+                means.append(f"{kind} {100 * mean:.0f}")
+            parts.append(f"{label}, {mark} s: {', '.join(means)}")
+    return "; ".join(parts) + "."
+
+
 def figure(record: dict) -> Any:
     """The record -> a matplotlib figure: a panel per mark, a dot per kind and seed."""
     runs = record["runs"]
@@ -106,7 +119,7 @@ def publish(record: dict) -> None:
         f" {each_value(runs, 'date')}.)"
     )
     alt = "Dots on eight lines, one line for each attribute or pair of colors, in a panel for each"
-    alt = f"{alt} mark of training time. {caption}"
+    alt = f"{alt} mark of training time. {caption} Means, in %: {sentences(runs)}"
     write_json(record | {"caption": caption, "alt": alt}, plotting.RECORDED / "conditional.json")
     image = plotting.from_matplotlib(figure(record), "").image
     write_png(image, plotting.RECORDED / "conditional.png", colors=64)

@@ -97,6 +97,17 @@ def table(runs: list[dict], budgets: list) -> str:
     return "\n".join(lines)
 
 
+def sentences(runs: list[dict], budgets: list) -> str:
+    """The runs -> FID of each row of the table in words, for an alt text."""
+    parts = []
+    for budget, name, steps in sides_of(runs, budgets):
+        rows = measured(runs, name, budget, steps)
+        if rows:
+            side = f"flow, {in_words(steps)}" if name == "flow" else f"GAN ({name})"
+            parts.append(f"{budget:,} s, {side}: FID {cell(rows, *COLUMNS['FID'])}")
+    return "; ".join(parts) + "."
+
+
 # ---- figures ----
 
 
@@ -115,7 +126,8 @@ def over_time(runs: list[dict]) -> Any:
             rows = [row for row in rows if name != "flow" or row["Euler steps"] == 10]
             x = [row["mark"] for row in rows]
             y = [row["FID"] for row in rows]
-            axes.plot(x, y, style, color=color, marker=marker, alpha=0.7, label=label)
+            line = style if len(x) > 1 else "none"
+            axes.plot(x, y, linestyle=line, color=color, marker=marker, alpha=0.7, label=label)
             label = None  # one entry of the legend for all seeds
             marks |= set(x)
     axes.set(xscale="log", yscale="log", xlabel="CPU seconds of training, one thread")
@@ -161,10 +173,15 @@ def seeds_in_words(runs: list[dict], budgets: list) -> str:
 
 
 def conditions(runs: list[dict], budgets: list) -> str:
-    """-> seeds, machine, version and date of the runs."""
+    """-> seeds, machine, date and version of the runs."""
     words = seeds_in_words(runs, budgets)
-    facts = ", ".join(each_value(runs, key) for key in ("machine", "date"))
-    return f"{words}, one thread per run, {facts}, torch {each_value(runs, 'torch')}"
+    return f"{words}, one thread per run, {facts(runs)}"
+
+
+def facts(runs: list[dict]) -> str:
+    """-> machine, date and version of the runs."""
+    values = [each_value(runs, key) for key in ("machine", "date", "torch")]
+    return "{}, {}, torch {}".format(*values)
 
 
 def publish(runs: list[dict], budgets: list, tried: list[str], folder: Path, out: Path) -> None:
@@ -181,13 +198,13 @@ def publish(runs: list[dict], budgets: list, tried: list[str], folder: Path, out
     record = {"runs": runs, "budgets": budgets, "faces": faces, "tried": tried}
     record["recipes"] = {budget: gan_of(runs, budget) for budget in budgets}
     record["caption"] = caption
-    record["alt"] = f"{caption} {table(runs, budgets)}"
+    record["alt"] = f"{caption} In numbers: {sentences(runs, budgets)}"
     write_json(record, out / "flow.json")
     write_png(plotting.from_matplotlib(over_time(runs), "").image, out / "flow.png", colors=64)
     caption = (
         "Not chosen: the first eight faces of seed 0, by the GAN and by the flow, after equal CPU"
-        f" seconds ({conditions(runs, budgets)})."
+        f" seconds (one thread per run, {facts(runs)})."
     )
-    alt = f"Rows of eight faces for each budget and number of Euler steps. {caption}"
+    alt = f"A row of eight faces for each budget, side and number of Euler steps. {caption}"
     write_png(face_rows(runs, budgets, folder), out / "flow_grids.png")
     write_json({"caption": caption, "alt": alt}, out / "flow_grids.json")

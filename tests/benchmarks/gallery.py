@@ -103,7 +103,7 @@ def main() -> None:
     resume = bool(checkpoints.saved(run))
     trainer = train(recipes.get("long"), faces, run, minutes=args.minutes, resume=resume)
     numbers = measures(trainer.ema_generator(), faces)
-    what = f"The recipe `long` on {len(faces):,} real anime faces"
+    what = f"The recipe long on {len(faces):,} real anime faces"
     caption = record.main(run, "gallery", what)
     grids, steps = sample_grids(run, FRAMES)
     animate(grids, plotting.RECORDED / "gallery.gif")

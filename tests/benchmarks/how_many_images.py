@@ -151,6 +151,17 @@ def table(runs: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def sentences(runs: list[dict]) -> str:
+    """The runs -> the means of the figure in words, for an alt text."""
+    parts = []
+    for count in COUNTS:
+        for augment in LOOKS:
+            kids = column(rows_at_end(runs, count, augment), "KID x 1000")
+            kid = f"{statistics.mean(kids):,.0f}" if kids else "ended, or not run"
+            parts.append(f"{label(count, augment)}: {kid}")
+    return "; ".join(parts) + "."
+
+
 def curves(runs: list[dict]) -> Any:
     """The runs -> a matplotlib figure: KID over the number of images, a dot for each run."""
     from matplotlib.figure import Figure
@@ -197,6 +208,7 @@ def caption_of(runs: list[dict]) -> str:
     """The runs -> the caption of their figure."""
     seeds = len({result["seed"] for result in runs})
     seconds = runs[0]["CPU seconds"][-1]
+    line = "a line for the mean" if seeds > 1 else "a line that joins the dots"
     machines = each_value(runs, "machine")
     versions = each_value(runs, "torch")
     dates = each_value(runs, "date")
@@ -204,7 +216,7 @@ def caption_of(runs: list[dict]) -> str:
         f"The default recipe on {COUNTS[0]} to {COUNTS[-1]:,} synthetic faces, with and without"
         f" DiffAugment, after {seconds} CPU seconds each. Top: the same eight latent vectors."
         f" Bottom: KID from {COUNT:,} faces that no run was trained on: a dot for each seed"
-        f" ({seeds}), a line for the mean ({machines}, one thread per run, torch {versions},"
+        f" ({seeds}), {line} ({machines}, one thread per run, torch {versions},"
         f" {dates})."
     )
 
@@ -218,7 +230,7 @@ def publish(runs: list[dict], work: Path, out: Path) -> None:
     write_png(plotting.stack(faces, curve), out / "how_many_images.png")
     record = {"runs": runs, "marks": runs[0]["CPU seconds"], "faces": COUNT}
     record |= {"python": platform.python_version(), "caption": caption}
-    record["alt"] = f"{caption} The numbers, as means over the seeds: {table(runs)}"
+    record["alt"] = f"{caption} KID x 1000, means over the seeds: {sentences(runs)}"
     write_json(record, out / "how_many_images.json")
 
 

@@ -63,8 +63,8 @@ def main() -> None:
     write_png(image, plotting.RECORDED / "share_page.png")
     caption = (
         f"faces.html of the pretrained generator ({len(html) / 2**20:.1f} MB), opened from disk in"
-        f" Chromium {version} with the network off: {rate:.0f} faces per second on {processor()},"
-        f" at a load of {load:.1f}, {date.today()}."
+        f" Chromium {version} with the network off ({processor()}, a load of {load:.1f},"
+        f" {date.today()})."
     )
     offsets = ", ".join(f"{name} {offset:+g}" for name, offset in OFFSETS.items())
     alt = (

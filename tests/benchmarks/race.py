@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from race_figures import publish, table
-from race_groups import GROUPS, OUR_LAST_MARK, VARIANTS
+from race_groups import GROUPS, OUR_LAST_MARK, VARIANT_OF, VARIANTS
 from record import processor, without_build, write_json, write_png
 from variants import make_trainer
 
@@ -202,7 +202,7 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
     if result is not None:
         return result
     faces = load_faces("drawn")
-    timed = TimedRun(recipe_json.from_json(recipe), seed, faces, VARIANTS.get(name, ""))
+    timed = TimedRun(recipe_json.from_json(recipe), seed, faces, VARIANT_OF.get(name, ""))
     second = second_judge() if name in VARIANTS else None
     rows = measured_at(marks, timed, faces, load_judge(), run_folder, second)
     result = {"name": name, "seed": seed, "recipe": recipe, "marks": rows}
@@ -249,8 +249,8 @@ def after_minutes(folder: Path, marks: tuple) -> None:
     marks_text = ", ".join(f"{mark:,}" for mark in our_marks)
     caption = (
         "Eight fixed latent vectors of the default recipe on synthetic faces,"
-        f" after {marks_text} CPU seconds of one core. This is what you should see on two cores"
-        f" after the minutes beside the rows ({processor()}, one thread,"
+        f" after {marks_text} CPU seconds of one core. Compare by the step: two cores of this"
+        f" machine took half as long, and others up to twice as long ({processor()}, one thread,"
         f" torch {without_build(torch.__version__)}, {date.today()})."
     )
     alt = f"Film strip of eight faces at {len(our_marks)} times, from blurred to clear. {caption}"

@@ -13,6 +13,7 @@ COLORS = (plotting.BLUE, plotting.ORANGE, "#009E73", "#CC79A7", "black")  # for 
 STYLES = ("-", "--", "-.", ":", "-")
 KID_LABEL = "KID x 1000 (lower is better)"
 PAIRS_LABEL = "hair and eye\ncolor pairs, of 80"
+HEADS = "steps, FID, KID x 1000, color pairs"
 LABEL_WIDTH = 36  # letters of a recipe's name in a line
 Marks = tuple | list  # CPU seconds
 Runs = list[list[dict]]  # of a recipe: for each run its rows, one for each mark
@@ -60,7 +61,7 @@ def column(rows: list[dict], key: str) -> list[float]:
 def table(runs: list[dict], marks: Marks, first: int = 0) -> str:
     """The runs -> Markdown: a row per recipe, a column per mark, from mark number `first` on."""
     columns = range(first, len(marks))
-    heads = [f"{marks[i]} s: steps, FID, KID x 1000, color pairs" for i in columns]
+    heads = [f"{marks[i]} s: {HEADS}" for i in columns]
     lines = [
         f"| | {' | '.join(heads)} |",
         "|---" + "|---" * len(heads) + "|",
@@ -72,6 +73,16 @@ def table(runs: list[dict], marks: Marks, first: int = 0) -> str:
             cells.append(summary(rows))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def sentences(runs: list[dict], marks: Marks, first: int = 0) -> str:
+    """The runs -> the numbers of the table in words, for an alt text."""
+    parts = []
+    for name, recipe_runs in by_recipe(runs).items():
+        for i in range(first, len(marks)):
+            numbers = summary(measured_rows(recipe_runs, i))
+            parts.append(f"{name}, {marks[i]:,} s: {numbers}")
+    return f"{HEADS}. {'; '.join(parts)}."
 
 
 # ---- figures ----
@@ -100,6 +111,8 @@ def at_last_mark(runs: list[dict], mark: int) -> Any:
         axes.spines[["top", "right"]].set_visible(False)
     if 0 < 10 * min(kids) < max(kids):
         left.set_xscale("log")
+    else:
+        left.set_xlim(left=min(0, *kids))
     labels = [textwrap.fill(name, LABEL_WIDTH) for name in recipes]
     left.set_yticks(range(len(labels)), labels)
     left.set_ylim(len(labels) - 0.5, -0.5)  # the first recipe on top
@@ -209,7 +222,7 @@ def publish(group: str, record: dict) -> None:
         first = len(marks) - 1
     caption = caption_of(group, runs, marks)
     record["caption"] = caption
-    record["alt"] = f"{caption} From top to bottom: {table(runs, marks, first)}"
+    record["alt"] = f"{caption} In numbers: {sentences(runs, marks, first)}"
     image = plotting.from_matplotlib(canvas, "").image
     write_png(image, plotting.RECORDED / f"{group}.png", colors=64)
     write_json(record, plotting.RECORDED / f"{group}.json")

@@ -70,6 +70,30 @@ def rates_table(results: dict) -> str:
     )
 
 
+def sentences(results: dict) -> str:
+    """The numbers of the figure in words, for an alt text."""
+    parts = []
+    for row in results["steps"]:
+        share = row["share of the limit"]
+        parts.append(
+            f"width {row['width']}, batch {row['batch']}: plain {share['plain']:.0%},"
+            f" ours {share['ours']:.0%} of the limit"
+        )
+    rates = [f"{name} {rate:,.0f} images/s" for name, rate in image_rates(results).items()]
+    return "; ".join(parts + rates) + "."
+
+
+def image_rates(results: dict) -> dict[str, float]:
+    """-> images per second of each way to get them."""
+    prepared = results["preparing"]
+    rates = dict(results["loaders"])
+    for name, rate in results["drawing"].items():
+        rates[f"drawing, {name}"] = rate
+    rates["preparing"] = prepared["images/s"]
+    rates["decoding with Pillow"] = prepared["decoding alone, images/s"]
+    return rates
+
+
 def figure(results: dict) -> Any:
     """What was measured -> a matplotlib figure: both loops, and where images come from."""
     from matplotlib.figure import Figure
@@ -91,24 +115,19 @@ def draw_loops(axes: Any, rows: list[dict]) -> None:
         shares = [100 * row["share of the limit"][name] for row in rows]
         bars = axes.bar([x + offset for x in sizes], shares, 0.38, color=color, label=name)
         axes.bar_label(bars, [f"{row['images/s'][name]:,.0f}/s" for row in rows], fontsize=9)
-    axes.axhline(100, color="black", linewidth=1, linestyle="--")
+    axes.axhline(100, color="black", linewidth=1, linestyle="--", label="the limit")
     axes.set_xticks(sizes, [f"width {row['width']},\nbatch {row['batch']}" for row in rows])
     axes.set(
         title="a training step (labels: images/s)",
         ylabel="% of the matrix-product rate",
         ylim=(0, 125),
     )
-    axes.legend(frameon=False, loc="upper left", ncols=2)
+    axes.legend(frameon=False, loc="upper left", ncols=3)
 
 
 def draw_rates(axes: Any, results: dict) -> None:
     """Where images come from: dots of images/s, on a logarithmic axis."""
-    prepared = results["preparing"]
-    rates = dict(results["loaders"])
-    for name, rate in results["drawing"].items():
-        rates[f"drawing, {name}"] = rate
-    rates["preparing"] = prepared["images/s"]
-    rates["decoding with Pillow"] = prepared["decoding alone, images/s"]
+    rates = image_rates(results)
     axes.plot(list(rates.values()), list(rates), "o", color=plotting.BLUE)
     for name, rate in rates.items():
         place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
@@ -118,7 +137,7 @@ def draw_rates(axes: Any, results: dict) -> None:
     axes.set(
         xscale="log",
         xlabel="images per second, logarithmic",
-        title="images/s, nothing else running",
+        title="where images come from",
         xlim=(50, 10 * max(rates.values())),
     )
     axes.invert_yaxis()
@@ -137,7 +156,7 @@ def publish(results: dict, out: Path) -> None:
     )
     if results["small"]:
         caption = f"A short setting, to see that it works; the numbers mean nothing. {caption}"
-    alt = f"Left a bar chart, right dots. {caption} In numbers: {table(results)}"
+    alt = f"Left a bar chart, right dots. {caption} In numbers: {sentences(results)}"
     out.mkdir(parents=True, exist_ok=True)
     image = plotting.from_matplotlib(figure(results), "").image
     write_png(image, out / "benchmark.png", colors=64)

@@ -148,7 +148,9 @@ def main() -> None:
     means = means_of(runs, floor)
     write_png(draw(folder), plotting.RECORDED / f"{args.name}.png")
     steps = checkpoints.newest(first)["steps_done"]
-    caption = caption_of(len(faces), f"{steps:,} steps on {args.first.rpartition('/')[2]}")
+    first_set = args.first.rpartition("/")[2].removesuffix("_64")
+    first_set = "synthetic faces" if first_set == "drawn" else f"the first set, {first_set}"
+    caption = caption_of(len(faces), f"{steps:,} steps on {first_set}")
     results = {"caption": caption, "alt": f"Six rows of ten faces. {caption}", "marks": MARKS}
     results |= {"seeds": runs, "means": means, "floor": floor, "faces": COUNT}
     write_json(results, plotting.RECORDED / f"{args.name}.json")
