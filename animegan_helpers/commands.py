@@ -2,25 +2,26 @@
 
 import io
 import json
+import warnings
 from argparse import Namespace
 from pathlib import Path
 
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from . import device, download, drawn, export, metrics, plotting, recipes, speed
 from .alarms import AlarmCallback
 from .checkpoints import atomic_write
-from .dataset import split
+from .dataset import describe, split
 from .distributed import Distributed, join
 from .generator import sample
 from .image_files import find_images
 from .judge import load_judge, resizing_note
 from .prepare import load_faces, prepare
 from .recipe_table import recipe_table
-from .runs import load_generator, read_recipe, refuse_existing, write_images
+from .runs import load_generator, read_data, read_recipe, refuse_existing, write_images
 from .trainer import Trainer
 from .training import train
 
@@ -171,12 +172,26 @@ def measure_run(args: Namespace) -> None:
         kept, held = split(len(faces), recipe.held_out)
         held_out = Subset(faces, held)
         faces = Subset(faces, kept)
+    _warn_of_other_data(args.run, faces)
     numbers = metrics.measure(G, faces, load_judge(), held_out, args.count, range(args.seeds))
     atomic_write(out, json.dumps(numbers, indent=1).encode())
     print(metrics.format_table(numbers))
     if note := resizing_note(recipe.size):
         print(note)
     print(f"the numbers of each seed are in {out.resolve()}")
+
+
+def _warn_of_other_data(run: Path, faces: Dataset) -> None:
+    """Warn if a run is measured against other images than those that it was trained on."""
+    measured = describe(faces)
+    trained_on = measured | read_data(run)  # an old run does not say
+    if any(trained_on[key] != measured[key] for key in ("name", "images")):
+        warnings.warn(
+            f"{run} was trained on {trained_on['images']:,} images of {trained_on['name']}, and is"
+            f" measured against {measured['images']:,} images of {measured['name']}: name the"
+            " run's own set with --data",
+            stacklevel=2,
+        )
 
 
 def _refuse_foreign_numbers(path: Path) -> None:

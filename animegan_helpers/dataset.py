@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
+from .drawn import has_labels
 from .files import expand
 from .image_files import find_images, in_words
 from .images import read_image, stack
@@ -36,7 +37,7 @@ class Report:
     unusual: list = field(default_factory=list)  # names, the most unusual image first
     sizes: dict = field(default_factory=dict)  # "WxH" -> count, the most frequent first
     passed_over: dict = field(default_factory=dict)  # other files: reason -> count
-    labeled: bool = False  # whether labels.csv lies beside the images, as for synthetic faces
+    labeled: bool = False  # whether the labels.csv of synthetic faces lies beside the images
 
     def __str__(self):
         lines = [
@@ -133,7 +134,7 @@ def describe(faces: Dataset) -> dict:
         name, labeled = whole.report.source, whole.report.labeled
     else:
         folder = Path(getattr(whole, "folder", type(whole).__name__))
-        name, labeled = folder.name, (folder / "labels.csv").is_file()
+        name, labeled = folder.name, has_labels(folder)
     return {"name": name, "labeled": labeled, "images": len(faces)}
 
 

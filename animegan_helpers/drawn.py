@@ -228,6 +228,15 @@ def read_labels(folder: str | Path) -> list[dict]:
     return rows
 
 
+def has_labels(folder: str | Path) -> bool:
+    """-> whether folder/labels.csv is one that `write` made, not that of another set."""
+    try:
+        with (Path(folder) / "labels.csv").open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), None) == ["file", *attributes(0)]
+    except (OSError, UnicodeError, csv.Error):
+        return False
+
+
 # ---- the pen: points in, pixels out ----
 
 

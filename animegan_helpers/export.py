@@ -87,7 +87,8 @@ def write(
     The folder is a model for Hugging Face, and its folder `space` a static Space. `facts` is what
     the cards say. `directions` are unit vectors (z_dim,) by name (default: `sliders`). Files that
     this function wrote before are replaced.
-    Raises FileExistsError if a file of another origin has one of the names.
+    Raises FileExistsError if a file of another origin, or a card without its mark, has one of the
+    names.
     """
     out = Path(out)
     _refuse_foreign_files(out)
@@ -113,11 +114,15 @@ def write(
 
 
 def _refuse_foreign_files(out) -> None:
+    """Raises FileExistsError if a card has no mark, or if there are files without a card."""
     taken = [name for name in FILES if (out / name).exists()]
-    readme = out / "README.md"
-    if readme.is_file() and MARK in readme.read_text(encoding="utf-8", errors="replace"):
-        return
-    if taken:
+    kept = [name for name in taken if name.endswith("README.md") and not _has_mark(out / name)]
+    if taken and (kept or "README.md" not in taken):
         raise FileExistsError(
-            f"{out} has a {taken[0]} of another origin: choose a new folder, which will be created"
+            f"{out} has a {[*kept, *taken][0]} of another origin, or one that you chose to keep:"
+            " choose a new folder, which will be created"
         )
+
+
+def _has_mark(card) -> bool:
+    return card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace")

@@ -55,6 +55,29 @@ def test_a_file_of_another_origin_is_never_replaced(toy, tmp_path, name):
     assert [path.read_text() for path in files] == ["keep me"]
 
 
+@pytest.mark.parametrize("name", ["README.md", "space/README.md"])
+def test_a_card_is_kept_once_the_line_that_says_so_is_deleted(folder, toy, name):
+    card = folder / name
+    marks = [line for line in card.read_text(encoding="utf-8").splitlines() if "<!--" in line]
+    assert len(marks) == 1 and "delete this line to keep your changes" in marks[0]
+    edited = card.read_text(encoding="utf-8").replace(marks[0], "My own words.")
+    card.write_text(edited, encoding="utf-8")
+    with pytest.raises(FileExistsError, match=re.escape(name)):
+        export.write(folder, toy[0], directions=toy[1], title="Second")
+    assert card.read_text(encoding="utf-8") == edited
+    assert "Second" not in (folder / "faces.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_with_the_mark_of_an_older_version_is_replaced(folder, toy):
+    old_mark = "<!-- written by animegan_helpers share -->"
+    for name in ("README.md", "space/README.md"):
+        text = (folder / name).read_text(encoding="utf-8")
+        text = re.sub("<!--.*-->", old_mark, text)
+        (folder / name).write_text(text, encoding="utf-8")
+    export.write(folder, toy[0], directions=toy[1], title="Second")
+    assert "# Second" in (folder / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_folder_that_cannot_be_created_is_named(toy, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(checkpoints.CheckpointError, match="file"):

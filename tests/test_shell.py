@@ -420,6 +420,35 @@ def test_measuring_a_run_that_held_faces_out_counts_copies(shell, measured):
 
 
 @pytest.mark.parametrize(
+    "run, changes, is_other",
+    [
+        ("r", {}, False),
+        ("held", {}, False),
+        ("r", {"labeled": False}, False),  # by a version that read labels.csv in another way
+        ("r", {"name": "animefacedataset", "images": 63_632}, True),
+        ("r", {"name": "e"}, True),
+        ("held", {"images": 160}, True),
+        ("r", None, False),  # an old run, without data.json
+    ],
+)
+def test_measuring_against_other_images_than_the_runs_own_causes_a_warning(
+    shell, measured, home, run, changes, is_other
+):
+    copy = shutil.copytree(measured / run, home / "copy")
+    if changes is None:
+        (copy / "data.json").unlink()
+    else:
+        data = json.loads((copy / "data.json").read_text())
+        (copy / "data.json").write_text(json.dumps(data | changes))
+    words = ("measure", "--run", copy, *measure(measured, run)[3:], "--seeds", 1)
+    code, _, errors = shell(*words)
+    assert code == 0
+    assert len(errors) == is_other, errors
+    if is_other:
+        assert "copy was trained on" in errors[0] and "--data" in errors[0]
+
+
+@pytest.mark.parametrize(
     "words, message",
     [
         (("--count", "64"), "more faces than features"),
