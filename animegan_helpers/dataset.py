@@ -70,7 +70,7 @@ class Report:
         lines = []
         for copy, original in list(self.repeated.items())[:3]:
             count = counts[copy]
-            lines.append(f"the folder {copy} repeats {original}: {count:,} of {count:,} images")
+            lines.append(f"the folder {copy} repeats {original}: all its {count:,} images")
         return lines
 
 
@@ -204,7 +204,8 @@ class BatchOrder(Sampler):
     """Row numbers, batch by batch and without end, from step `start` on.
 
     Each epoch is shuffled by (seed, epoch). So the batch of any step is known without the steps
-    before it, and a resumed run continues with the right one.
+    before it, and a resumed run continues with the right one. Raises ValueError for fewer images
+    than one batch.
     """
 
     def __init__(self, count: int, batch: int, seed: int = 0, start: int = 0):
@@ -237,7 +238,10 @@ class BatchOrder(Sampler):
 def batches(
     dataset: Dataset, batch: int, seed: int = 0, start: int = 0, workers: int = 0
 ) -> DataLoader:
-    """`Faces` or `LazyFaces` -> endless (batch, size, size, 3) uint8 batches, in `BatchOrder`."""
+    """`Faces` or `LazyFaces` -> endless (batch, size, size, 3) uint8 batches, in `BatchOrder`.
+
+    Raises ValueError for fewer images than one batch.
+    """
     order = BatchOrder(len(dataset), batch, seed, start)
     # batch_size=None: what the sampler gives is a list of rows already, and dataset[rows] a batch
     return DataLoader(dataset, sampler=order, batch_size=None, num_workers=workers)

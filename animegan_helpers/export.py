@@ -10,10 +10,11 @@ from torch import Tensor
 
 from . import checkpoints, latent, plotting, recipes
 from .cards import MARK, Facts, model_card, space_card
+from .files import expand
 from .generator import Generator, sample
 from .judge import PRETRAINED, extract_features, load_judge
 from .pretrained import load_pretrained, to_safetensors
-from .runs import load_generator, read_data, read_recipe
+from .runs import MEASURES, load_generator, read_data, read_recipe
 from .web_page import TITLE, page
 
 FILES = {  # in the order in which they are written: the card with its mark first
@@ -62,7 +63,7 @@ def describe(run: str | Path | None = None) -> dict:
         )
         return {"G": G, "directions": directions, "facts": facts}
     G = load_generator(run)
-    measures = Path(run) / "measures.json"
+    measures = expand(run) / MEASURES
     facts = Facts(
         recipe=read_recipe(run),
         images=read_data(run).get("images"),
@@ -90,7 +91,7 @@ def write(
     Raises FileExistsError if a file of another origin, or a card without its mark, has one of the
     names.
     """
-    out = Path(out)
+    out = expand(out)
     _refuse_foreign_files(out)
     if facts is None:
         facts = Facts()

@@ -22,7 +22,7 @@ from .generator import eval_mode
 from .images import flip, to_tensor
 from .layers import down
 from .recipes import check_size
-from .rng import rng
+from .rng import rng, seeded_weights
 
 AnyFaces = Dataset | Tensor
 PRETRAINED = Path(__file__).parent / "pretrained"  # the package's generator and judge
@@ -122,8 +122,8 @@ def true_labels(faces: Faces, folder: str | Path) -> Tensor:
     """
     if not has_labels(folder):
         raise FileNotFoundError(
-            f"{folder} has no labels.csv of synthetic faces: only they have labels (drawn.write"
-            " makes them)"
+            f"{folder} has no labels.csv of synthetic faces: only synthetic faces have labels"
+            " (drawn.write makes them)"
         )
     label_of = {}
     for row in read_labels(folder):
@@ -152,7 +152,8 @@ def train_judge(
     """
     if len(faces) != len(labels):
         raise ValueError(f"{len(faces)} faces and {len(labels)} labels: each face needs one row")
-    judge = _new_judge(seed).to(device)
+    with seeded_weights(seed):
+        judge = Judge().to(device)
     order = BatchOrder(len(faces), batch, seed)
     steps = epochs * len(order)
     optimizer = torch.optim.AdamW(judge.parameters(), lr, weight_decay=0.05)
@@ -169,12 +170,6 @@ def train_judge(
     # The features' mean and variance are those of unshifted faces. One face has no variance.
     update_bn((move(images, device) for images in image_batches(faces) if len(images) > 1), judge)
     return judge.eval()
-
-
-@torch.random.fork_rng(devices=[])  # initial weights come from torch's global generator
-def _new_judge(seed):
-    torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
-    return Judge()
 
 
 def _flip_and_shift(pixels, seed, step):

@@ -108,7 +108,7 @@ def load_faces(source: str | Path | None = None, size: int = 64) -> Faces:
     """
     origin = sources.resolve(source)
     if origin.kind != "prepared":
-        return prepare(download.get(source), size=size)
+        return prepare(download.get(origin), size=size)
     faces = Faces(origin.path)
     if faces.report.size != size:
         raise ValueError(

@@ -147,7 +147,7 @@ def test_a_report_reads_as_a_list_of_counts():
         "        2  are exact duplicates, byte for byte (left out)",
         "    2,301  unique images prepared at 64x64",
         "           sizes: 64x64 (2,299), 32x32 (2), 16x16 (1) ...",
-        "           the folder deep repeats .: 2 of 2 images",
+        "           the folder deep repeats .: all its 2 images",
         "           most unusual: d.png, e.png ...",
     ]
 

@@ -237,7 +237,7 @@ def test_the_pretrained_generator_is_described_with_its_measures():
     assert generator_arguments(known["G"]) == expected
 
 
-def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path):
+def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path, monkeypatch):
     recipe = recipes.get("noisy-labels", width=2, z_dim=4, batch=4, size=16)
     run = tmp_path / "run"
     train(recipe, faces, run, steps=1)
@@ -248,6 +248,11 @@ def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path
     assert generator_arguments(known["G"]) == expected
     (run / "measures.json").write_text('{"FID": [1.0]}')
     assert export.describe(run)["facts"].numbers == {"FID": [1.0]}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert export.describe("~/run")["facts"].numbers == {"FID": [1.0]}
+    export.write("~/out", **export.describe("~/run"))
+    assert "FID" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_what_is_described_can_be_written(faces, tmp_path):
