@@ -117,9 +117,11 @@ def _wanted_entries(
     selection = select_in_archive(entries, lambda name: opened.open(entries[name]))
     if not selection.names:
         raise ValueError(no_images(archive, selection))
-    if set(repeated) & set(selection.names):
+    images = set(selection.names)
+    repeated_images = [name for name in repeated if name in images]
+    if repeated_images:
         raise ValueError(
-            f"{archive} holds {repeated[0]} twice: it is damaged, or not a set of images"
+            f"{archive} holds {repeated_images[0]} twice: it is damaged, or not a set of images"
         )
     wanted = {*selection.names, *(name for name in entries if is_own_file(name))}
     entries = {name: entry for name, entry in entries.items() if name in wanted}
@@ -142,7 +144,7 @@ def _check_ratio(archive: Path, size: int) -> None:
     if size > HARMLESS_BYTES and size > MAX_RATIO * archive.stat().st_size:
         raise ValueError(
             f"{archive} would unpack to {size:,} bytes, over {MAX_RATIO} times its size:"
-            " it looks like a zip bomb"
+            " it looks like a zip bomb. If you trust it, unpack it yourself, then name the folder"
         )
 
 

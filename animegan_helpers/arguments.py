@@ -16,7 +16,7 @@ your own images (a folder, or a zip as Kaggle provides it):
 stopped (Ctrl-C)? Nothing is lost:
   python -m animegan_helpers train --data images.zip --minutes 30 --run data/runs/mine --resume"""
 DEFAULT_DATA = "default: $ANIMEGAN_DATA, else page 01's choice, else 'drawn'"
-DEFAULT_TITLE = "Anime faces from noise"  # of `export`, which is not imported for one string
+DEFAULT_TITLE = "Anime faces from noise"  # of `web_page`, which needs torch
 
 
 def positive(text: str) -> int:
@@ -61,7 +61,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the default of each option that has one."""
 
     def _get_help_string(self, action):
-        if action.default in (None, False):
+        if action.default is None or action.default is False:  # 0 is a default, too
             return action.help
         return super()._get_help_string(action)
 
@@ -111,7 +111,8 @@ def _download(command: Parser) -> None:
 def _prepare(command: Parser) -> None:
     add = command.add_argument
     add("source", help="a folder of images, a zip, a public set's name, or 'drawn'")
-    add("--size", type=positive, default=64, help="pixels along each side: 16, 32, 64 or 128")
+    size = "pixels along each side: a power of two from 16 up"
+    add("--size", type=positive, default=64, help=size)
     files = "faces.npy, names.txt and report.json"
     add("--out", type=path, required=True, help=f"the folder for {files}")
 
@@ -125,12 +126,13 @@ def _train(command: Parser) -> None:
     add("--run", type=path, required=True, help="the run's folder, such as data/runs/first")
     add("--seed", type=natural, default=0, help="of weights, order and noise")
     add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
-    from_run = "start with the networks of this finished run, and its recipe unless --recipe is set"
+    from_run = "start with the networks of this run, and its recipe unless --recipe is set"
     add("--from-run", type=path, help=from_run)
     add(
         "--hold-out", type=float, help="fraction of the images to keep from training, to measure on"
     )
-    rate = "multiply the recipe's learning rates: below 1 if a run falls apart"
+    stay = "with --resume they stay as they are"
+    rate = f"multiply the recipe's learning rates: below 1 if a run falls apart; {stay}"
     add("--rate", type=float, default=1.0, help=rate)
     plain = "on a GPU: float32, even where half precision is faster"
     add("--plain", action="store_true", help=plain)
@@ -155,7 +157,7 @@ def _add_sizes(add: Callable) -> None:
 
 def _sample(command: Parser) -> None:
     add = command.add_argument
-    add("--run", type=path, required=True, help="the folder of a finished run")
+    add("--run", type=path, required=True, help="the run's folder")
     add("--count", type=positive, default=64, help="how many faces")
     add("--seed", type=natural, default=0, help="which faces")
     add("--out", type=path, default=Path("faces.png"), help="the image to write")
@@ -163,7 +165,7 @@ def _sample(command: Parser) -> None:
 
 def _measure(command: Parser) -> None:
     add = command.add_argument
-    add("--run", type=path, required=True, help="the folder of a finished run")
+    add("--run", type=path, required=True, help="the run's folder")
     add("--data", help=f"the faces it was trained on ({DEFAULT_DATA})")
     add("--count", type=positive, default=2000, help="how many faces per seed")
     add("--seeds", type=positive, default=3, help="how many samples of faces to measure")
@@ -172,7 +174,7 @@ def _measure(command: Parser) -> None:
 
 def _share(command: Parser) -> None:
     add = command.add_argument
-    add("--run", type=path, help="the folder of a finished run (default: the pretrained generator)")
+    add("--run", type=path, help="the run's folder (default: the pretrained generator)")
     add("--out", type=path, required=True, help="the folder to create, such as data/shared/first")
     data = "what it was trained on, for the card: 'drawn', a public set's name, or your sentence"
     add("--data", help=data)

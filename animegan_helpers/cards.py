@@ -12,7 +12,8 @@ from .pretrained import generator_arguments
 from .recipes import Recipe
 from .sources import PUBLIC_SETS
 
-MARK = "<!-- written by animegan_helpers share -->"  # a folder with it in README.md may be replaced
+MARK = "<!-- written by animegan_helpers share"  # a card with it may be replaced
+KEEP = ": delete this line to keep your changes; `share` then refuses to replace this folder -->"
 CARD = """---
 pipeline_tag: unconditional-image-generation
 tags: [gan, dcgan, anime]
@@ -150,7 +151,7 @@ def _in_both_cards(G, facts) -> dict:
         license_line = f"license: {facts.license}\n"
         text = facts.license.upper() + "."
     return {
-        "mark": MARK,
+        "mark": MARK + KEEP,
         "weights": sum(weight.numel() for weight in G.parameters()),
         "rights": rights(facts.data),
         "license": text,

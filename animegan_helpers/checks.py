@@ -161,10 +161,14 @@ def predict(guess: object, look: Callable[[], object] | None = None) -> object:
 def _equal(answer, truth) -> bool:
     if isinstance(truth, (str, bool)) or truth is None:
         return type(answer) is type(truth) and answer == truth
-    answer = torch.as_tensor(answer)
-    truth = torch.as_tensor(truth)
+    answer = torch.as_tensor(answer).cpu()
+    truth = torch.as_tensor(truth).cpu()
     if not truth.is_floating_point():  # a count is right or wrong, never nearly right
-        return not answer.is_complex() and torch.equal(answer, truth.to(answer.dtype))
+        is_one_kind = (answer.dtype == torch.bool) == (truth.dtype == torch.bool)
+        if answer.is_complex() or not is_one_kind:
+            return False
+        common = torch.promote_types(answer.dtype, truth.dtype)
+        return torch.equal(answer.to(common), truth.to(common))
     if answer.shape != truth.shape:
         return False
     return torch.allclose(answer.double(), truth.double(), rtol=1e-2, atol=1e-4)

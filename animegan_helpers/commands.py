@@ -2,25 +2,33 @@
 
 import io
 import json
+import warnings
 from argparse import Namespace
 from pathlib import Path
 
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from . import device, download, drawn, export, metrics, plotting, recipes, speed
 from .alarms import AlarmCallback
 from .checkpoints import atomic_write
-from .dataset import split
+from .dataset import describe, split
 from .distributed import Distributed, join
 from .generator import sample
 from .image_files import find_images
 from .judge import load_judge, resizing_note
 from .prepare import load_faces, prepare
 from .recipe_table import recipe_table
-from .runs import load_generator, read_recipe, refuse_existing, write_images
+from .runs import (
+    MEASURES,
+    load_generator,
+    read_data,
+    read_recipe,
+    refuse_existing,
+    write_images,
+)
 from .trainer import Trainer
 from .training import train
 
@@ -43,6 +51,7 @@ def download_set(args: Namespace) -> None:
 
 def prepare_set(args: Namespace) -> None:
     """prepare: a folder of images -> one array and a report."""
+    recipes.check_size(args.size)
     faces = prepare(download.get(args.source), args.out, args.size)
     print(faces.report)
     print(f"the array is {faces.array.shape}, in {Path(args.out) / 'faces.npy'}")
@@ -69,10 +78,10 @@ def train_in_process(
         faces = load_faces(args.data, recipe.size)
     if processes.is_main:
         print(faces.report)
+        where = machine.name
         if processes.world_size > 1:
-            print(f"{machine}, {processes.world_size} processes")
-        else:
-            print(machine)
+            where += f", {processes.world_size} processes"
+        print(f"{where}: networks of width {recipe.width}, batches of {recipe.batch} images")
         print(f"recipe {recipe.name}: {recipe.about}")
     trainer = train(
         recipe,
@@ -161,7 +170,7 @@ def _write_image(image: Image.Image, path: Path) -> None:
 
 def measure_run(args: Namespace) -> None:
     """measure: a run's generator against real faces -> a table, and a JSON file."""
-    out = args.out or args.run / "measures.json"
+    out = args.out or args.run / MEASURES
     _refuse_foreign_numbers(out)
     G = load_generator(args.run)
     recipe = read_recipe(args.run)
@@ -171,12 +180,28 @@ def measure_run(args: Namespace) -> None:
         kept, held = split(len(faces), recipe.held_out)
         held_out = Subset(faces, held)
         faces = Subset(faces, kept)
+    _warn_of_other_data(args.run, faces)
     numbers = metrics.measure(G, faces, load_judge(), held_out, args.count, range(args.seeds))
     atomic_write(out, json.dumps(numbers, indent=1).encode())
     print(metrics.format_table(numbers))
+    count = min(args.count, len(faces) // 2)  # `metrics.measure` takes no more
+    print(f"each seed compares {count:,} generated faces with {count:,} real ones")
     if note := resizing_note(recipe.size):
         print(note)
     print(f"the numbers of each seed are in {out.resolve()}")
+
+
+def _warn_of_other_data(run: Path, faces: Dataset) -> None:
+    """Warn if a run is measured against other images than those that it was trained on."""
+    measured = describe(faces)
+    trained_on = measured | read_data(run)  # an old run does not say
+    if any(trained_on[key] != measured[key] for key in ("name", "images")):
+        warnings.warn(
+            f"{run} was trained on {trained_on['images']:,} images of {trained_on['name']}, and is"
+            f" measured against {measured['images']:,} images of {measured['name']}: name the"
+            " run's own set with --data",
+            stacklevel=2,
+        )
 
 
 def _refuse_foreign_numbers(path: Path) -> None:
@@ -188,7 +213,9 @@ def _refuse_foreign_numbers(path: Path) -> None:
     except (OSError, ValueError, TypeError):
         is_ours = False
     if not is_ours:
-        raise FileExistsError(f"{path} exists, and was not written by `measure`: choose another")
+        raise FileExistsError(
+            f"{path} exists, and was not written by `measure`: choose another file with --out"
+        )
 
 
 def share_run(args: Namespace) -> None:

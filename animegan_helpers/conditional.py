@@ -24,7 +24,7 @@ from .drawn import ATTRIBUTES, read_labels
 from .generator import Generator, generate, sample_z
 from .judge import ATTRIBUTE_NAMES, PRETRAINED, true_labels
 from .recipes import Recipe
-from .rng import rng
+from .rng import rng, seeded_weights
 from .speed import PLAIN, memory_format
 from .trainer import Trainer, train_step
 
@@ -136,9 +136,9 @@ class ProjectionDiscriminator(nn.Module):
 @torch.no_grad()
 def sample(G: ConditionalGenerator, conditions: Tensor, *key: int | str) -> Tensor:
     """A generator, conditions (N, 4), a key (a seed, say) -> (N, 3, H, W) images on the CPU."""
-    where = next(G.parameters()).device
+    device = next(G.parameters()).device
     z = sample_z(len(conditions), G.z_dim, *key)
-    return generate(G.net, G.inputs(z.to(where), conditions.to(where)))
+    return generate(G.net, G.inputs(z.to(device), conditions.to(device)))
 
 
 class Conditioned(nn.Module):
@@ -191,8 +191,7 @@ class ConditionalTrainer(Trainer):
 
     def _make_networks(self) -> None:
         recipe = self.recipe
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(rng(self.seed, "weights").initial_seed())
+        with seeded_weights(self.seed):
             self.G = ConditionalGenerator(recipe.width, recipe.z_dim, recipe.size)
             self.D = self.discriminator(recipe.width, recipe.size, recipe.d_norm, recipe.d_init)
         for network in (self.G, self.D):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
+from .drawn import has_labels
 from .files import expand
 from .image_files import find_images, in_words
 from .images import read_image, stack
@@ -36,7 +37,7 @@ class Report:
     unusual: list = field(default_factory=list)  # names, the most unusual image first
     sizes: dict = field(default_factory=dict)  # "WxH" -> count, the most frequent first
     passed_over: dict = field(default_factory=dict)  # other files: reason -> count
-    labeled: bool = False  # whether labels.csv lies beside the images, as for synthetic faces
+    labeled: bool = False  # whether the labels.csv of synthetic faces lies beside the images
 
     def __str__(self):
         lines = [
@@ -69,7 +70,7 @@ class Report:
         lines = []
         for copy, original in list(self.repeated.items())[:3]:
             count = counts[copy]
-            lines.append(f"the folder {copy} repeats {original}: {count:,} of {count:,} images")
+            lines.append(f"the folder {copy} repeats {original}: all its {count:,} images")
         return lines
 
 
@@ -133,7 +134,7 @@ def describe(faces: Dataset) -> dict:
         name, labeled = whole.report.source, whole.report.labeled
     else:
         folder = Path(getattr(whole, "folder", type(whole).__name__))
-        name, labeled = folder.name, (folder / "labels.csv").is_file()
+        name, labeled = folder.name, has_labels(folder)
     return {"name": name, "labeled": labeled, "images": len(faces)}
 
 
@@ -203,7 +204,8 @@ class BatchOrder(Sampler):
     """Row numbers, batch by batch and without end, from step `start` on.
 
     Each epoch is shuffled by (seed, epoch). So the batch of any step is known without the steps
-    before it, and a resumed run continues with the right one.
+    before it, and a resumed run continues with the right one. Raises ValueError for fewer images
+    than one batch.
     """
 
     def __init__(self, count: int, batch: int, seed: int = 0, start: int = 0):
@@ -236,7 +238,10 @@ class BatchOrder(Sampler):
 def batches(
     dataset: Dataset, batch: int, seed: int = 0, start: int = 0, workers: int = 0
 ) -> DataLoader:
-    """`Faces` or `LazyFaces` -> endless (batch, size, size, 3) uint8 batches, in `BatchOrder`."""
+    """`Faces` or `LazyFaces` -> endless (batch, size, size, 3) uint8 batches, in `BatchOrder`.
+
+    Raises ValueError for fewer images than one batch.
+    """
     order = BatchOrder(len(dataset), batch, seed, start)
     # batch_size=None: what the sampler gives is a list of rows already, and dataset[rows] a batch
     return DataLoader(dataset, sampler=order, batch_size=None, num_workers=workers)

@@ -61,8 +61,9 @@ def pick() -> Machine:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise  # on the CPU it would train with another recipe than the other processes
         reason = str(error).strip().partition("\n")[0][:160]
-        warnings.warn(f"the GPU can't be used, so the CPU is: {reason}", stacklevel=2)
-    name = f"CPU with {torch.get_num_threads()} threads"
+        warnings.warn(f"the GPU can't be used, so the CPU is used: {reason}", stacklevel=2)
+    count = torch.get_num_threads()
+    name = f"CPU with {count} thread{'s' if count > 1 else ''}"
     if reason:
         name += f" (the GPU can't be used: {reason})"
     return Machine(torch.device("cpu"), name, width=16, batch=32)

@@ -15,7 +15,7 @@ from torch import nn
 from .device import is_cuda
 from .recipes import Recipe
 
-if dist.is_available():  # some builds of torch, for Windows or for AMD's GPUs, are without
+if dist.is_available():  # some builds of torch, for Windows or AMD's GPUs, lack it
     # `torch.distributed.nn` keeps the process group of the moment of its first import as a default
     # argument. An optimizer imports it: inside `join`, that would keep the group and its threads.
     import torch.distributed.nn  # noqa: F401

@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import archives, drawn, sources, storage
-from .device import data_folder
-from .files import sha256
+from .device import KAGGLE_INPUT, data_folder
+from .files import expand, sha256
 from .image_files import IMAGE_SUFFIXES, find_images, holds_images
 from .locks import lock
-from .sources import PUBLIC_SETS, PublicSet
+from .sources import PUBLIC_SETS, PublicSet, Source
 from .transfer import with_retries
 
 OWN_FOLDERS = ("drawn", "runs", "prepared", "shared")  # in data/, made by the pages
-MOUNTS = Path("/kaggle/input")  # where Kaggle shows the sets that were added to a notebook
+MOUNTS = KAGGLE_INPUT  # where Kaggle shows the sets that were added to a notebook
 
 
 class DownloadError(OSError):
     """A public set could not be fetched; the message says what was tried and what to do."""
 
 
-def get(source: str | Path | None = None, out: str | Path | None = None) -> Path:
+def get(source: str | Path | Source | None = None, out: str | Path | None = None) -> Path:
     """The name of a source, as `sources.resolve` reads it -> the folder of its images.
 
     "drawn" draws 4,096 faces, or finds those drawn before. A folder is returned as it is, a zip
@@ -32,25 +32,26 @@ def get(source: str | Path | None = None, out: str | Path | None = None) -> Path
     holds an array in place of images.
     """
     origin = sources.resolve(source)
+    out = expand(out) if out else None
     if origin.kind == "drawn":
-        folder = Path(out or origin.path)
+        folder = out or origin.path
         if not (folder / "labels.csv").exists():
             drawn.write(folder, 4096)
         return folder
     if origin.kind == "archive":
         return _unpacked(origin.path, out)
     if origin.kind == "public":
-        return fetch(origin.name, Path(out or origin.path))
+        return fetch(origin.name, out or origin.path)
     if origin.kind == "prepared" and not holds_images(origin.path):
         cure = "open it with load_faces, or name the folder or zip of its images"
         raise ValueError(f"{origin.path} holds a prepared array, not images: {cure}")
     return origin.path
 
 
-def _unpacked(archive: Path, out: str | Path | None) -> Path:
+def _unpacked(archive: Path, out: Path | None) -> Path:
     """-> the folder of a zip's images: data/NAME, or data/NAME-DIGEST beside another zip's."""
     if out:
-        return archives.unpack(archive, Path(out))
+        return archives.unpack(archive, out)
     folder = data_folder() / archive.stem
     if archive.stem not in OWN_FOLDERS and not folder.is_file():
         try:
@@ -65,7 +66,7 @@ def _unpacked(archive: Path, out: str | Path | None) -> Path:
 def choose(source: str | Path | None) -> Path:
     """Get a source and keep it for all pages; None returns to synthetic faces. -> its folder."""
     origin = sources.resolve("drawn" if source is None else source)
-    folder = origin.path if origin.kind == "prepared" else get(origin.name)
+    folder = origin.path if origin.kind == "prepared" else get(origin)
     is_name = origin.kind in ("drawn", "public")  # it means the same on every machine
     sources.keep_choice(origin.name if is_name else folder.resolve())
     return folder
@@ -79,7 +80,6 @@ def fetch(name: str, out: Path) -> Path:
     says why each place failed, and what to do.
     """
     public = PUBLIC_SETS[name]
-    out = Path(out)
     archive = out.with_name(f"{out.name}.zip")
     mounted = _mounted(public)
     if mounted:
@@ -196,9 +196,12 @@ def _from_kaggle_command(public: PublicSet, out: Path, place: str) -> Path:
         default = f"it ended with code {done.returncode}; its own message is printed above"
         raise OSError(done.stdout.decode("utf-8", "replace").strip() or default)
     try:
-        return archives.unpack(archive, out)
-    finally:
+        unpacked = archives.unpack(archive, out)
+    except ValueError:  # damaged: resuming it can't help
         shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+    return unpacked
 
 
 def _from_hub(public: PublicSet, out: Path, place: str) -> Path:
@@ -206,7 +209,7 @@ def _from_hub(public: PublicSet, out: Path, place: str) -> Path:
     import huggingface_hub
     import pyarrow.parquet
 
-    commit = _commit_on_hub(huggingface_hub.HfApi(), public)
+    commit = with_retries(lambda: _commit_on_hub(huggingface_hub.HfApi(), public))
 
     def snapshot() -> str:
         return huggingface_hub.snapshot_download(

@@ -167,8 +167,8 @@ def write(
     """Draw faces 0 to count - 1 of the set `seed` into folder/images/, with folder/labels.csv.
 
     Uses `workers` processes; the default is one per CPU, and 1 draws in this process. The folder
-    appears when it is complete, or not at all. Raises ValueError for a count below 1, and
-    FileExistsError if the folder exists and is not empty.
+    appears when it is complete, or not at all. Raises ValueError for a count below 1 or a
+    size below 16, and FileExistsError if the folder exists and is not empty.
     """
     folder = expand(folder)
     if count < 1:
@@ -220,12 +220,21 @@ def _write_chunk(folder, seed, size, indices):
 
 def read_labels(folder: str | Path) -> list[dict]:
     """folder/labels.csv -> a dict for each image: `file`, its attributes, its numbers as floats."""
-    with (Path(folder) / "labels.csv").open(newline="", encoding="utf-8") as file:
+    with (expand(folder) / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         for name in row.keys() - ATTRIBUTES.keys() - {"file"}:
             row[name] = float(row[name])
     return rows
+
+
+def has_labels(folder: str | Path) -> bool:
+    """-> whether folder/labels.csv is one that `write` made, not that of another set."""
+    try:
+        with (expand(folder) / "labels.csv").open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), None) == ["file", *attributes(0)]
+    except (OSError, UnicodeError, csv.Error):
+        return False
 
 
 # ---- the pen: points in, pixels out ----

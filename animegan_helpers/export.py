@@ -10,10 +10,11 @@ from torch import Tensor
 
 from . import checkpoints, latent, plotting, recipes
 from .cards import MARK, Facts, model_card, space_card
+from .files import expand
 from .generator import Generator, sample
 from .judge import PRETRAINED, extract_features, load_judge
 from .pretrained import load_pretrained, to_safetensors
-from .runs import load_generator, read_data, read_recipe
+from .runs import MEASURES, load_generator, read_data, read_recipe
 from .web_page import TITLE, page
 
 FILES = {  # in the order in which they are written: the card with its mark first
@@ -62,7 +63,7 @@ def describe(run: str | Path | None = None) -> dict:
         )
         return {"G": G, "directions": directions, "facts": facts}
     G = load_generator(run)
-    measures = Path(run) / "measures.json"
+    measures = expand(run) / MEASURES
     facts = Facts(
         recipe=read_recipe(run),
         images=read_data(run).get("images"),
@@ -87,9 +88,10 @@ def write(
     The folder is a model for Hugging Face, and its folder `space` a static Space. `facts` is what
     the cards say. `directions` are unit vectors (z_dim,) by name (default: `sliders`). Files that
     this function wrote before are replaced.
-    Raises FileExistsError if a file of another origin has one of the names.
+    Raises FileExistsError if a file of another origin, or a card without its mark, has one of the
+    names.
     """
-    out = Path(out)
+    out = expand(out)
     _refuse_foreign_files(out)
     if facts is None:
         facts = Facts()
@@ -113,11 +115,15 @@ def write(
 
 
 def _refuse_foreign_files(out) -> None:
+    """Raises FileExistsError if a card has no mark, or if there are files without a card."""
     taken = [name for name in FILES if (out / name).exists()]
-    readme = out / "README.md"
-    if readme.is_file() and MARK in readme.read_text(encoding="utf-8", errors="replace"):
-        return
-    if taken:
+    kept = [name for name in taken if name.endswith("README.md") and not _has_mark(out / name)]
+    if taken and (kept or "README.md" not in taken):
         raise FileExistsError(
-            f"{out} has a {taken[0]} of another origin: choose a new folder, which will be created"
+            f"{out} has a {[*kept, *taken][0]} of another origin, or one that you chose to keep:"
+            " choose a new folder, which will be created"
         )
+
+
+def _has_mark(card) -> bool:
+    return card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace")

@@ -73,7 +73,7 @@ def _with_caption(image: Image.Image, caption: str) -> Image.Image:
 
 
 def _wrap(text, font, width) -> list[str]:
-    """A text -> its lines, each at most `width` pixels wide (but for longer words)."""
+    """A text -> its lines, each at most `width` pixels wide, unless one word is wider."""
     lines = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -90,7 +90,7 @@ def grid(images: Images, columns: int | None = None, zoom: int = 1) -> Image.Ima
     Without `columns` the grid is about a square. `zoom` turns each pixel into a square of pixels.
     """
     if images.ndim == 4 and images.shape[1] == 3:
-        images = to_pixels(images)
+        images = to_pixels(torch.as_tensor(images))
     if isinstance(images, torch.Tensor):
         images = images.cpu()
     pixels = np.asarray(images)

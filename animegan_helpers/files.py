@@ -30,7 +30,7 @@ def sha256(file: BinaryIO) -> bytes:
 
 @contextmanager
 def new_folder(out: Path, is_done: Callable[[Path], bool], replace: bool = False) -> Iterator[Path]:
-    """Gives a hidden folder beside `out`, to be filled. At the end it gets the name of `out`.
+    """Yield a hidden folder beside `out`, to be filled; at the end it is renamed to `out`.
 
     After an error it is deleted. Where another process was faster, so that `is_done(out)`, its
     folder stays. With `replace`, another folder of that name is deleted. Raises FileExistsError if

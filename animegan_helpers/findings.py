@@ -38,7 +38,7 @@ def duplicate_folders(names: list[str], duplicates: dict[str, str]) -> dict[str,
 def unusual(array: np.ndarray, names: list[str], count: int = 16) -> list[str]:
     """-> the names of the images that differ most from the rest, the most unusual one first.
 
-    The colors of an image, averaged in 4x4 blocks, are compared with the mean of all images by
+    The mean colors of an image's 16 blocks (a 4x4 grid) are compared with the mean of all images by
     the Mahalanobis distance. Fewer than 100 images have no unusual ones.
     """
     if len(array) < 100 or array.shape[1] < 4:
@@ -53,7 +53,7 @@ def unusual(array: np.ndarray, names: list[str], count: int = 16) -> list[str]:
 
 
 def _block_colors(array: np.ndarray) -> np.ndarray:
-    """(N, size, size, 3) uint8 -> (N, 48), the mean colors of the 4x4 blocks of each image."""
+    """(N, size, size, 3) uint8 -> (N, 48): the mean colors of the 16 blocks of each image."""
     side = array.shape[1] // 4
     sums = []
     for start in range(0, len(array), CHUNK):

@@ -1,5 +1,8 @@
 """(N, z_dim) noise becomes (N, 3, 64, 64) images in [-1, 1]. Built on page 04."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -63,17 +66,28 @@ def sample_z(count: int, z_dim: int, *key: int | str) -> torch.Tensor:
     return torch.randn(count, z_dim, generator=rng(*key))
 
 
+@contextmanager
+def eval_mode(*networks: nn.Module | None) -> Iterator[None]:
+    """Within it, these networks are in eval mode; afterwards, in the mode that they were in."""
+    modes = {network: network.training for network in networks if network is not None}
+    for network in modes:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network, mode in modes.items():
+            network.train(mode)
+
+
 @torch.no_grad()
 def generate(G: nn.Module, z: torch.Tensor) -> torch.Tensor:
     """(N, z_dim) latent vectors -> (N, 3, H, W) images on the CPU, by G in eval mode.
 
     G is left as it was: its mode and its batch-norm statistics don't change.
     """
-    was_training = G.training
     device = next(G.parameters()).device
-    G.eval()
-    images = [G(part.to(device)).cpu() for part in z.split(256)]
-    G.train(was_training)
+    with eval_mode(G):
+        images = [G(part.to(device)).cpu() for part in z.split(256)]
     return torch.cat(images)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .files import expand
+
 NUMBERS = ("loss_d", "loss_g", "score_real", "score_fake")
 
 
@@ -77,9 +79,9 @@ def parse_rows(text: str) -> list[dict]:
 def read_history(run: str | Path) -> dict[str, np.ndarray]:
     """A run's folder -> `step`, `loss_d`, `loss_g`, `score_real`, `score_fake`: one number a step.
 
-    A run without a step gives {}.
+    A run without a step gives {}. Raises FileNotFoundError without a history.jsonl.
     """
-    text = (Path(run) / "history.jsonl").read_text(encoding="utf-8", errors="replace")
+    text = (expand(run) / "history.jsonl").read_text(encoding="utf-8", errors="replace")
     return columns(parse_rows(text))
 
 

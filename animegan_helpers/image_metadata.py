@@ -44,7 +44,10 @@ def _copy_png(file: BinaryIO, copy: BinaryIO) -> None:
 
 
 def _copy_jpeg(file: BinaryIO, copy: BinaryIO) -> None:
-    """Copy all segments but comments and those of applications (Adobe's tells the colors)."""
+    """Copy all segments but comments and those of applications.
+
+    Adobe's is kept: it says how colors are stored.
+    """
     file.seek(len(JPEG))
     copy.write(JPEG)
     while len(header := file.read(4)) == 4:

@@ -162,7 +162,7 @@ def _orientation(image: Image.Image) -> int:
     """-> the orientation in the image's metadata: 1 to 8, or 0 if there is none to be read."""
     try:
         return int(image.getexif().get(0x0112, 0))
-    except Exception:  # broken metadata never cost an image
+    except Exception:  # an image with broken metadata is still read
         return 0
 
 

@@ -17,11 +17,12 @@ from tqdm import tqdm
 from .checkpoints import CheckpointError, load, save
 from .dataset import BatchOrder, Faces
 from .device import move
-from .drawn import ATTRIBUTES, read_labels
+from .drawn import ATTRIBUTES, has_labels, read_labels
+from .generator import eval_mode
 from .images import flip, to_tensor
 from .layers import down
 from .recipes import check_size
-from .rng import rng
+from .rng import rng, seeded_weights
 
 AnyFaces = Dataset | Tensor
 PRETRAINED = Path(__file__).parent / "pretrained"  # the package's generator and judge
@@ -117,11 +118,12 @@ def true_labels(faces: Faces, folder: str | Path) -> Tensor:
     """Prepared faces and the folder they were drawn in -> their (N, 9) attributes, as indices.
 
     They are in the order of `faces.names`, and in the form that `Judge.attributes` predicts.
-    Raises FileNotFoundError without a labels.csv, ValueError if a face has no row in it.
+    Raises FileNotFoundError without their labels.csv, ValueError if a face has no row in it.
     """
-    if not (Path(folder) / "labels.csv").exists():
+    if not has_labels(folder):
         raise FileNotFoundError(
-            f"{folder} has no labels.csv: only synthetic faces have labels (drawn.write makes them)"
+            f"{folder} has no labels.csv of synthetic faces: only synthetic faces have labels"
+            " (drawn.write makes them)"
         )
     label_of = {}
     for row in read_labels(folder):
@@ -150,7 +152,8 @@ def train_judge(
     """
     if len(faces) != len(labels):
         raise ValueError(f"{len(faces)} faces and {len(labels)} labels: each face needs one row")
-    judge = _new_judge(seed).to(device)
+    with seeded_weights(seed):
+        judge = Judge().to(device)
     order = BatchOrder(len(faces), batch, seed)
     steps = epochs * len(order)
     optimizer = torch.optim.AdamW(judge.parameters(), lr, weight_decay=0.05)
@@ -164,15 +167,9 @@ def train_judge(
         optimizer.step()
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
-    # The features' mean and variance are those of the faces as they are, not shifted.
-    update_bn((move(images, device) for images in image_batches(faces)), judge)
+    # The features' mean and variance are those of unshifted faces. One face has no variance.
+    update_bn((move(images, device) for images in image_batches(faces) if len(images) > 1), judge)
     return judge.eval()
-
-
-@torch.random.fork_rng(devices=[])  # initial weights come from torch's global generator
-def _new_judge(seed):
-    torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
-    return Judge()
 
 
 def _flip_and_shift(pixels, seed, step):
@@ -241,8 +238,6 @@ def extract_features(network: nn.Module, faces: AnyFaces) -> Tensor:
     The network runs in eval mode and is left as it was.
     """
     device = next(network.parameters(), torch.empty(0)).device
-    was_training = network.training
-    network.eval()
-    features = [network(batch.to(device)).float().cpu() for batch in image_batches(faces)]
-    network.train(was_training)
+    with eval_mode(network):
+        features = [network(batch.to(device)).float().cpu() for batch in image_batches(faces)]
     return torch.cat(features)

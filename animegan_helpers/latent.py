@@ -3,15 +3,12 @@
 Built on page 06.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .drawn import ATTRIBUTES, HAIR, SKIN
-from .generator import generate, sample_z
+from .generator import eval_mode, generate, sample_z
 from .judge import AnyFaces, extract_features
 
 LIGHTNESS = 1  # index in the hue, lightness and saturation of a color
@@ -106,7 +103,8 @@ def pca(G: nn.Module, count: int = 8, samples: int = 1000, seed: int = 0) -> Ten
     """
     device = next(G.parameters()).device
     z = sample_z(samples, G.z_dim, seed)
-    features = G.net[:6](z.to(device)[:, :, None, None]).flatten(1).cpu()
+    with eval_mode(G):
+        features = G.net[:6](z.to(device)[:, :, None, None]).flatten(1).cpu()
     features = features - features.mean(0)
     axes = torch.linalg.eigh(features @ features.T).eigenvectors  # the last has the most variance
     positions = axes[:, -count:].flip(1)  # (samples, count)
@@ -208,7 +206,7 @@ def invert(
         start = torch.zeros(len(targets), G.z_dim)
     z = start.detach().to(device).clone().requires_grad_()
     adam = torch.optim.Adam([z], lr)
-    with _eval_mode(G, judge):
+    with eval_mode(G, judge):
         wanted = None if judge is None else judge(targets).detach()  # (N, 64)
         for _ in range(steps):
             images = G(z)
@@ -220,19 +218,6 @@ def invert(
             errors.sum().backward(inputs=[z])
             adam.step()
     return z.detach().cpu()
-
-
-@contextmanager
-def _eval_mode(*networks: nn.Module | None) -> Iterator[None]:
-    """Inside, these networks are in eval mode; afterwards, in the mode that they were in."""
-    modes = {network: network.training for network in networks if network is not None}
-    for network in modes:
-        network.eval()
-    try:
-        yield
-    finally:
-        for network, mode in modes.items():
-            network.train(mode)
 
 
 def _check_shapes(images, targets) -> None:

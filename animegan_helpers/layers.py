@@ -1,6 +1,7 @@
 """(N, C, H, W) features are halved or doubled in size: both networks' blocks. Pages 03 and 04."""
 
 import math
+from collections.abc import Callable
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -20,7 +21,7 @@ def down(channels_in: int, channels_out: int, norm: bool = True) -> list[nn.Modu
 
 
 def up(
-    channels_in: int, channels_out: int, activation: type[nn.Module] = nn.ReLU
+    channels_in: int, channels_out: int, activation: Callable[[], nn.Module] = nn.ReLU
 ) -> list[nn.Module]:
     """(N, channels_in, H, W) -> (N, channels_out, 2H, 2W), as layers for an `nn.Sequential`."""
     return [

@@ -61,8 +61,11 @@ def _open(real: str) -> int:
         folder.mkdir(exist_ok=True)
         folder.chmod(0o1777)  # other people's processes may lock the same run
     file = folder / f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:32]}.lock"
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(file, flags, 0o666)
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(file, flags)  # Linux refuses O_CREAT for another user's file
+    except FileNotFoundError:
+        descriptor = os.open(file, flags | os.O_CREAT, 0o666)
     with suppress(OSError):  # it belongs to another user, and is open to all already
         os.chmod(file, 0o666)
     return descriptor

@@ -85,7 +85,7 @@ def _mean_off_diagonal(kernel):
 
 
 def fid_by_count(real: Tensor, fake: Tensor, counts: list[int], seed: int = 0) -> dict[int, float]:
-    """Features (N, d) and (M, d) -> for each count the FID of so many fake faces against all real.
+    """Features (N, d) and (M, d) -> for each count the FID of that many fakes against all real.
 
     With other real faces as `fake` it is the floor: what FID owes to the number of faces alone.
     """
@@ -182,8 +182,8 @@ def measure(
 ) -> dict[str, list[float]]:
     """A generator (or its faces) and the real faces it learned from -> rows with a number per seed.
 
-    Each seed compares `count` fakes with as many real faces. A row's "(real)" compares other real
-    faces instead: the floor. `held_out`, real faces that G never saw, adds the row of copies (1 %
+    Each seed compares `count` fakes (at most half of `faces`) with that many real faces. A "(real)"
+    row compares other real faces: the floor. `held_out`, faces that G never saw, adds copies (1 %
     is chance). Only a `Judge` fills the rows of attributes. It resizes faces that don't have 64x64
     pixels: print `judge.resizing_note` below the table.
     Raises ValueError for too few faces, or if real and fake faces differ in size.

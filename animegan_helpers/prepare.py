@@ -17,6 +17,7 @@ from tqdm import tqdm
 from . import download, sources
 from .dataset import Faces, Report
 from .device import cpu_count, data_folder
+from .drawn import has_labels
 from .files import expand, new_folder
 from .findings import duplicate_folders, unusual
 from .image_files import is_broken_link, select_in_folder
@@ -46,7 +47,7 @@ def prepare(folder: str | Path, out: str | Path | None = None, size: int = 64) -
     selection = select_in_folder(folder)
     paths = [folder / name for name in selection.names]
     names = [_on_one_line(name) for name in selection.names]
-    labeled = (folder / "labels.csv").is_file()
+    labeled = has_labels(folder)
     report = Report(folder.name, _fingerprint(paths, names, size), size, labeled=labeled)
     before = read_manifest(folder).get("passed_over", {})  # when its archive was unpacked
     report.passed_over = dict(Counter(before) + Counter(selection.passed_over))
@@ -107,7 +108,7 @@ def load_faces(source: str | Path | None = None, size: int = 64) -> Faces:
     """
     origin = sources.resolve(source)
     if origin.kind != "prepared":
-        return prepare(download.get(source), size=size)
+        return prepare(download.get(origin), size=size)
     faces = Faces(origin.path)
     if faces.report.size != size:
         raise ValueError(

@@ -1,6 +1,7 @@
 """A generator with its directions becomes a safetensors file, and back. Used from page 00 on."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import safetensors.torch
@@ -136,4 +137,8 @@ def _saved_at(run) -> float:
     files = [path for path in checkpoints.saved(run) if path != untrained]
     if (run / "G.pth").exists():
         files.append(run / "G.pth")
-    return max((path.stat().st_mtime for path in files), default=0.0)
+    times = []
+    for path in files:
+        with suppress(FileNotFoundError):  # who trains the run deletes old ones
+            times.append(path.stat().st_mtime)
+    return max(times, default=0.0)

@@ -44,6 +44,12 @@ def from_json(data: dict) -> Recipe:
         raise ValueError(f"this is not a recipe: {error}") from error
 
 
+def differences(recipe: Recipe, other: Recipe) -> list[str]:
+    """-> the numbers of a recipe that another one does not share, such as "width 16"."""
+    others = to_json(other)
+    return [f"{name} {value}" for name, value in to_json(recipe).items() if value != others[name]]
+
+
 def _is_newer(version: str) -> bool:
     """-> whether a version, such as "0.10.1", is newer than this package's."""
     try:

@@ -43,8 +43,8 @@ def format_labels(recipe: recipes.Recipe) -> str:
     """A recipe -> its labels for real and fake images: "1, 0", "0.8-1, 0-0.2" or "-"."""
     if recipe.loss != "bce":
         return "-"
-    if recipe.real_labels[0] == 1:
-        return "1, 0"
-    real_low, real_high = recipe.real_labels
-    fake_low, fake_high = recipe.fake_labels
-    return f"{real_low:g}-{real_high:g}, {fake_low:g}-{fake_high:g}"
+    return f"{_range(*recipe.real_labels)}, {_range(*recipe.fake_labels)}"
+
+
+def _range(low, high) -> str:
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"

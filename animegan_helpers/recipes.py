@@ -42,7 +42,7 @@ class Recipe:
     real_labels: tuple = (1.0, 1.0)  # each image's label is drawn between these two
     fake_labels: tuple = (0.0, 0.0)
     r1: float = 0.0  # weight of the R1 penalty ...
-    r1_every: int = 1  # ... on every so many steps (lazy regularization)
+    r1_every: int = 1  # ... which is computed every r1_every steps (lazy regularization)
     lr_g: float = 2e-4
     lr_d: float = 2e-4
     lr_decay_start: int = 0  # from this step on both rates decay with 1/sqrt(step); 0: never
@@ -63,7 +63,7 @@ class Recipe:
         self._check_fractions()
 
     def _check_counts(self):
-        for name in ("width", "z_dim", "batch", "r1_every"):
+        for name in ("width", "z_dim", "r1_every"):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} is {value}: it must be 1 or more")

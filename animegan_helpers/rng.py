@@ -2,6 +2,8 @@
 
 import hashlib
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -17,3 +19,11 @@ def rng(*key: int | str) -> torch.Generator:
     digest = hashlib.sha256(repr(parts).encode()).digest()
     seed = int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def seeded_weights(seed: int) -> Iterator[None]:
+    """Within it new networks get the weights of this seed; torch's generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
+        yield

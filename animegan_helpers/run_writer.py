@@ -16,8 +16,8 @@ from .history import Log, json_lines, parse_rows
 from .runs import DATA, MEASURES, NETWORKS
 from .trainer import Trainer
 
-SAVE_SECONDS = 30  # at least so long between two checkpoints ...
-SAVE_SHARE = 0.02  # ... and so long that saving takes at most this share of the time
+SAVE_SECONDS = 30  # at least this long between two checkpoints ...
+SAVE_SHARE = 0.02  # ... and long enough that saving takes at most this share of the time
 PART_NAMES = {"opt_g": "G's optimizer", "opt_d": "D's optimizer"}  # parts of a state, in words
 
 

@@ -122,7 +122,8 @@ def resume(trainer: Trainer, run: str | Path, images: int) -> None:
 def start_from(trainer: Trainer, run: str | Path) -> None:
     """Fine-tuning: the networks of another run become the trainer's; all else begins anew.
 
-    Raises CheckpointError if it is not a finished run, or has networks of another kind.
+    A run that has not finished gives those of its newest checkpoint, which a warning says. Raises
+    CheckpointError if it is not a run's folder, was not trained yet, or has other networks.
     """
     run = expand(run)
     recipe = read_recipe(run)
@@ -175,7 +176,10 @@ def sample_grids(run: str | Path, count: int = 6) -> tuple[list[Image.Image], li
 
 
 def film(run: str | Path, path: str | Path, milliseconds: int = 150) -> Path:
-    """A run's folder -> all its sample grids as a film, a .gif or .webp by the ending of `path`."""
+    """A run's folder -> all its sample grids as a film, a .gif or .webp by the ending of `path`.
+
+    Raises FileNotFoundError if there are no grids.
+    """
     frames = [Image.open(file).convert("RGB") for file in _grid_files(run)]
     durations = [milliseconds] * (len(frames) - 1) + [2000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)

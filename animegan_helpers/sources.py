@@ -51,14 +51,17 @@ class Source:
     path: Path
 
 
-def resolve(source: str | Path | None = None) -> Source:
+def resolve(source: str | Path | Source | None = None) -> Source:
     """The name of a source -> what it is and where it is. Nothing is downloaded or written.
 
     "drawn" stands for the synthetic faces. Otherwise a folder or a zip of that name comes first,
     then the public sets; a name that is both causes a warning. None stands for what the environment
-    variable ANIMEGAN_DATA names, or else what `download.choose` has kept, or else "drawn".
+    variable ANIMEGAN_DATA names, or else what `download.choose` has kept, or else "drawn". What
+    `resolve` has returned is returned as it is.
     Raises FileNotFoundError for an unknown name, ValueError for "" and the set that was withdrawn.
     """
+    if isinstance(source, Source):
+        return source
     name = _default() if source is None else str(source)
     if not name.strip():
         raise ValueError("an empty name for the data: name a folder, a zip, a set, or 'drawn'")

@@ -23,7 +23,7 @@ class Speed:
     """How a step is computed. Only `dtype` changes its numbers."""
 
     dtype: torch.dtype | None = None  # bfloat16, or float16 with a GradScaler; None: float32
-    fetch_every: int = 1  # losses and scores are copied from the device after so many steps
+    fetch_every: int = 1  # losses and scores are copied from the device after this many steps
 
 
 PLAIN = Speed()
@@ -48,7 +48,7 @@ def best_speed(device: torch.device | str) -> Speed:
 
 
 def memory_format(device: torch.device | str) -> torch.memory_format:
-    """-> channels_last, the faster one, but on MPS: batch norm is wrong there (issue 175189)."""
+    """-> channels_last, the faster one, except on MPS: batch norm is wrong there (issue 175189)."""
     if torch.device(device).type == "mps":
         return torch.contiguous_format
     return torch.channels_last

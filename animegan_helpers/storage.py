@@ -93,7 +93,7 @@ def _check_limits(source: str, count: int, size: int) -> None:
     if count > MAX_IMAGES or size > MAX_BYTES:
         raise ValueError(
             f"{source} would unpack to {count:,} files, {size / 2**30:.1f} GB:"
-            " too much for a set of faces"
+            " too much for a set of faces. Name a folder with a part of its images"
         )
 
 

@@ -16,7 +16,7 @@ from .distributed import Distributed, sync_batch_norm
 from .generator import Generator, make_generator, sample
 from .images import flip, to_tensor
 from .losses import BCE, Loss, diff_augment, make_loss, r1_penalty
-from .rng import rng
+from .rng import rng, seeded_weights
 from .speed import HalfPrecision, Speed, best_speed, load_optimizer, memory_format
 
 
@@ -43,7 +43,8 @@ def train_step(
     """One step of both networks, in place: D learns from real and fake, then G learns from D.
 
     real (N, 3, H, W) in [-1, 1], z (N, z_dim) -> loss_d, loss_g, score_real, score_fake, detached.
-    `r1` weighs the R1 penalty in this step; `augment` changes every image before D sees it.
+    `loss` is BCE by default, `r1` weighs the R1 penalty in this step, `rng` draws noisy labels,
+    `augment` changes every image before D sees it, `descend(optimizer, loss)` takes a step.
     """
     loss = loss or BCE()
     fake = G(z)  # generated once, used in both turns
@@ -103,8 +104,7 @@ class Trainer:
             self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**10)
 
     def _make_networks(self) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(rng(self.seed, "weights").initial_seed())
+        with seeded_weights(self.seed):
             self.G = make_generator(self.recipe)
             self.D = make_discriminator(self.recipe)
         for network in (self.G, self.D):
@@ -224,9 +224,10 @@ class Trainer:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the checkpoint is unusable ({error!r}): train again") from error
         if not is_same:
+            recipe, seed = begun_with
+            begun = ", ".join([*recipe_json.differences(recipe, self.recipe), f"seed {seed}"])
             raise CheckpointError(
-                "the run was begun with another recipe or seed ({}, seed {}):"
-                " resume with the same".format(*begun_with)
+                f"the run was begun with another recipe or seed ({begun}): resume with the same"
             )
 
     def _load_parts(self, state) -> None:

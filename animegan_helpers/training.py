@@ -47,11 +47,12 @@ def training_length(
 ) -> Length:
     """Minutes, steps or epochs, else what the recipe says -> the length of the run.
 
-    Raises ValueError for minutes that are not above 0, or if nobody says how long.
+    Raises ValueError for a number that is not above 0, or if neither you nor the recipe says it.
     """
+    for name, value in {"steps": steps, "epochs": epochs, "minutes": minutes}.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} is {value}: it must be above 0")
     if minutes is not None:
-        if not minutes > 0:
-            raise ValueError(f"minutes is {minutes}: it must be above 0")
         return Length(60 * minutes, "s")
     if steps:
         return Length(steps, "step")
@@ -240,7 +241,7 @@ def stop_requested() -> Iterator[threading.Event]:
 
 
 def _stop_signals() -> list[int]:
-    """-> the signals that ask a process to end, but for those that it ignores (as `nohup` does)."""
+    """-> the signals that ask a process to end, without those that it ignores (`nohup`: SIGHUP)."""
     numbers = [signal.SIGINT]
     for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: a terminal is closed; Windows has no such signal
         number = getattr(signal, name, None)

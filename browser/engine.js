@@ -129,7 +129,7 @@ function fillNormal(tensor, random, scale = 1, mean = 0) {
 
 // ---- Layers: forward, and backward from the gradient of the output to that of the input ----------
 
-// Weights, their gradient, and Adam's mean of squares. All have the same length.
+// Weights, their gradient, and Adam's means of gradients (moment) and of squares. All have one length.
 class Parameter {
   constructor(length) {
     this.value = zeros(length);

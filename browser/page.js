@@ -79,6 +79,10 @@ class Game {
       return;
     }
     if (data.run !== this.run) return;  // from before a reset
+    if (data.is === "broken") {
+      this.broken.at(-1)[0] = data.step;  // the worker had gone on since its last view
+      return;
+    }
     this.lossD.push(...data.lossD);
     this.lossG.push(...data.lossG);
     this.scoreReal.push(...data.scoreReal);
@@ -128,7 +132,7 @@ class Game {
     this.pause();
     this.forget();
     this.run += 1;
-    this.send("reset", { ...changes, broken: false, run: this.run });
+    this.send("reset", { ...this.settings(), ...changes, broken: false, run: this.run });
     this.find("break").textContent = "Break it";
     this.say("New networks with random weights. Press Train.");
   }
@@ -235,9 +239,9 @@ class FacesGame extends Game {
   addFrame(step, faces) {
     const slider = get("film"), follows = Number(slider.value) >= Number(slider.max);
     const small = faces.slice(0, COLUMNS ** 2 * FACE), newest = this.film.at(-1);
-    if (newest && newest.isTemporary) this.film.pop();
-    const isTemporary = this.views++ % this.every !== 0;
-    if (newest && newest.step === step) this.film.pop();
+    const isSame = newest && newest.step === step;  // the same step again, such as with G_ema off
+    const isTemporary = isSame ? newest.isTemporary : this.views++ % this.every !== 0;
+    if (newest && (isSame || newest.isTemporary)) this.film.pop();
     this.film.push({ step, faces: small, isTemporary });
     if (this.film.length > MOST_FRAMES) {
       this.film = this.film.filter((_, i) => i % 2 === 0 || i === this.film.length - 1);

@@ -178,6 +178,7 @@ const actions = {
   },
   breakIt() {
     game.breakIt();
+    postMessage({ is: "broken", run: game.settings.run, step: game.trainer.stepsDone });
   },
   recover() {
     game.recover();

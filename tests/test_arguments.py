@@ -154,6 +154,17 @@ def test_help_shows_defaults(capsys, command, default):
     assert f"(default: {default})" in help_of(capsys, command)
 
 
+@pytest.mark.parametrize("command", ["draw", "train", "sample"])
+def test_help_shows_a_default_of_0(capsys, command):
+    text = help_of(capsys, command)
+    assert "(default: 0)" in text.partition("--seed SEED ")[2].partition(" --")[0]
+
+
+def test_help_says_that_a_resumed_run_keeps_its_rates(capsys):
+    text = help_of(capsys, "train")
+    assert "with --resume they stay as they are" in text.partition("--rate RATE ")[2]
+
+
 def test_the_examples_in_the_help_use_options_that_exist(capsys):
     lines = [line.split() for line in arguments.EXAMPLE.splitlines()]
     commands = [words for words in lines if words[:2] == ["python", "-m"]]

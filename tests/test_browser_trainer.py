@@ -4,6 +4,8 @@ import base64
 import copy
 import json
 import math
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -417,6 +419,71 @@ def test_the_page_lets_nothing_in_or_out(offline):
     assert opened.page.evaluate(attempt, PAGE.as_uri()) == "refused"
     assert all("Content Security Policy" in error for error in opened.errors)
     opened.page.close()
+
+
+# ---- the page without a browser ----
+
+
+def in_node(script):
+    """Run JavaScript beside the page in Node (see page_in_node.mjs) -> what it returns."""
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("Node was not found")
+    command = [node, Path(__file__).parent / "page_in_node.mjs", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("press", ["faces.reset()", "get('width').onchange()"])
+def test_new_networks_are_trained_with_the_settings_that_the_page_shows(press):
+    script = f"""
+        page("get('rate').value = -2; get('r1').checked = get('ema').checked = false");
+        page("faces.change()");
+        page("get('width').value = '12'; {press}; faces.step()");
+        return worker("({{...game.settings, ...asked.at(-1)}})");
+    """
+    settings = in_node(script)
+    assert settings["rate"] == 0.01
+    assert settings["useR1"] is False and settings["useEma"] is False
+    assert settings["run"] == 1
+    assert settings["width"] == (12 if "width" in press else 8)
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_looking_again_at_the_same_step_costs_no_frame_of_the_film(every):
+    looks = "for (let i = 0; i < 6; i++) page(`faces.send('look')`);"
+    script = f"""
+        const film = () => page("faces.film.map(({{ step }}) => step)"), films = [];
+        page("faces.every = {every}; faces.views = 0");
+        for (let steps = 1; steps <= 9; steps++) {{
+            page("faces.step()");
+            const before = film();
+            {looks}
+            films.push([before, film()]);
+        }}
+        return films;
+    """
+    for steps, (before, after) in enumerate(in_node(script), 1):
+        permanent = [0, *range(1, steps + 1, every)]
+        assert before == after == sorted({*permanent, steps})
+
+
+@pytest.mark.parametrize("game", ["faces", "points"])
+def test_recovering_names_the_step_whose_weights_are_back(game):
+    script = f"""
+        page("{game}.train()");
+        worker("for (let i = 0; i < 7; i++) takeStep()", "{game}");  // without a view
+        page("{game}.break()");
+        const first = page("{game}.broken[0][0]");
+        worker("for (let i = 0; i < 5; i++) takeStep()", "{game}");
+        page("{game}.break()");
+        const trained = worker("game.trainer.trained", "{game}");
+        return [first, trained, page("{game}.find('status').textContent")];
+    """
+    first, trained, status = in_node(script)
+    assert first == trained == 7
+    assert "the weights of step 7 are back" in status
 
 
 # ---- the file ----

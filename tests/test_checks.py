@@ -166,6 +166,8 @@ def is_right(capsys, *arguments):
         (None, None),
         (torch.ones(2), torch.ones(2)),
         (np.float32(2), 2),
+        (16_777_217.0, 16_777_217),  # more digits than float32 has
+        (torch.tensor(5, dtype=torch.uint8), 5),
         (lambda: 7, 7),
     ],
 )
@@ -213,7 +215,21 @@ def test_a_wrong_answer_is_not_yet_right_and_never_raises(capsys, yours, truth):
 
 
 @pytest.mark.parametrize(
-    "yours, truth", [((8, 510, 4, 4), (8, 512, 4, 4)), (2_765_000, 2_765_568), (127, 128)]
+    "yours, truth",
+    [
+        ((8, 510, 4, 4), (8, 512, 4, 4)),
+        (2_765_000, 2_765_568),
+        (127, 128),
+        (torch.zeros((), dtype=torch.uint8), 256),
+        (torch.tensor(-1, dtype=torch.int8), 255),
+        (True, 5),
+        (torch.tensor(True), 5),
+        (np.True_, 5),
+        (True, 1),
+        ((True, True), (4, 3)),
+        (1, torch.tensor(True)),
+        (torch.ones(2), torch.ones(2, dtype=torch.bool)),
+    ],
 )
 def test_a_count_that_is_nearly_right_is_not_right(capsys, yours, truth):
     assert not is_right(capsys, yours, truth, "think again")

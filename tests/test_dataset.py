@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import warnings
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_a_report_reads_as_a_list_of_counts():
         "        2  are exact duplicates, byte for byte (left out)",
         "    2,301  unique images prepared at 64x64",
         "           sizes: 64x64 (2,299), 32x32 (2), 16x16 (1) ...",
-        "           the folder deep repeats .: 2 of 2 images",
+        "           the folder deep repeats .: all its 2 images",
         "           most unusual: d.png, e.png ...",
     ]
 
@@ -306,3 +307,12 @@ def test_a_set_is_described_by_its_folder_also_a_part_of_it_and_on_a_device(
     lazy = LazyFaces(drawn_folder, 16)
     assert describe(lazy) == {"name": drawn_folder.name, "labeled": True, "images": len(lazy)}
     assert describe(TensorDataset(torch.zeros(3)))["name"] == "TensorDataset"
+
+
+def test_a_set_with_a_labels_csv_of_other_labels_is_not_described_as_labeled(
+    drawn_folder, tmp_path
+):
+    folder = shutil.copytree(drawn_folder, tmp_path / "set")
+    (folder / "labels.csv").write_text("image_id,tags\n000000,blue hair\n")
+    assert not describe(LazyFaces(folder, 16))["labeled"]
+    assert not describe(prepare(folder, tmp_path / "out", 16))["labeled"]

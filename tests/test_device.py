@@ -194,11 +194,19 @@ def test_a_gpu_that_cannot_compute_is_not_picked(gpu, fault, reason, monkeypatch
     monkeypatch.setattr(torch.nn.functional, "conv2d", fault)
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *sizes, device=None, **more: ones(*sizes, **more))
-    with pytest.warns(UserWarning, match=f"the GPU can't be used, so the CPU is: .*{reason}"):
+    with pytest.warns(UserWarning, match=f"the GPU can't be used, so the CPU is used: .*{reason}"):
         machine = device.pick()
     assert machine.device.type == "cpu"
     assert f"(the GPU can't be used: {'CUDA error: ' if fault == no_kernel else ''}" in str(machine)
     assert "\n" not in str(machine)
+
+
+@pytest.mark.parametrize("count, text", [(1, "CPU with 1 thread"), (2, "CPU with 2 threads")])
+def test_the_name_of_a_cpu_counts_its_threads(count, text, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    assert device.pick().name == text
 
 
 def test_a_gpu_that_computes_is_picked(monkeypatch):

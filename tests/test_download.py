@@ -14,6 +14,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 import kagglesdk.kaggle_env as kaggle_env
@@ -22,11 +23,13 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from conftest import encoded, files_in, noise_image, write_zip
+from huggingface_hub import HfApi
 from huggingface_hub import constants as hub
 from PIL import Image
 
-from animegan_helpers import __main__, download, drawn, sources, storage
-from animegan_helpers.prepare import prepare
+from animegan_helpers import __main__, archives, download, drawn, sources, storage
+from animegan_helpers.prepare import load_faces, prepare
+from animegan_helpers.transfer import with_retries
 
 COMMIT = "852f24a" + "0" * 33
 NAMES = [f"images/{i}.png" for i in range(40)]
@@ -155,6 +158,28 @@ def test_a_choice_that_fails_does_not_replace_the_one_before(drawn_folder, home)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         download.choose("nowhere")
     assert download.get() == drawn_folder.resolve()
+
+
+@pytest.mark.parametrize("source", ["anime-faces", "drawn"])
+def test_a_name_that_means_two_things_causes_one_warning(drawn_folder, home, source):
+    shutil.copytree(drawn_folder, home / source)
+    shutil.copytree(drawn_folder, home / "data" / "drawn")
+    for use in (lambda: load_faces(source, 16), lambda: download.choose(source)):
+        with pytest.warns(UserWarning, match=source) as warned:
+            use()
+        assert len(warned) == 1
+
+
+def test_a_tilde_in_the_folder_to_make_stands_for_the_home_folder(home, monkeypatch):
+    monkeypatch.setenv("HOME", str(home / "me"))
+    monkeypatch.setenv("USERPROFILE", str(home / "me"))
+    monkeypatch.setattr(drawn, "write", lambda folder, count: None)
+    monkeypatch.setattr(download, "fetch", lambda name, out: out)
+    write_zip_of_40(home / "set.zip")
+    for source in ("drawn", "anime-faces", "set.zip"):
+        assert download.get(source, "~/out") == home / "me" / "out"
+    assert files_in(home / "me" / "out") == sorted([*NAMES, "manifest.json"])
+    assert not (home / "~").exists()
 
 
 # ---- a replica of the network ----
@@ -396,6 +421,91 @@ def test_without_kagglehub_the_kaggle_command_is_used(shell, home, monkeypatch):
     assert done.code == 0, done.stderr
     assert manifest(home / "data" / "animefacedataset")["source"] == "animefacedataset.zip"
     assert os.listdir(home / "data") == ["animefacedataset"], "the zip is not kept"
+
+
+@pytest.mark.parametrize(
+    "error, is_kept", [(OSError("disk full"), True), (ValueError("cut"), False)]
+)
+def test_a_zip_that_can_not_be_unpacked_is_kept_unless_it_is_damaged(
+    home, monkeypatch, error, is_kept
+):
+    def fake_download(arguments, **named):
+        write_zip_of_40(Path(arguments[-1]) / "animefacedataset.zip")
+        return SimpleNamespace(returncode=0, stdout=b"")
+
+    def fail(archive, out):
+        raise error
+
+    monkeypatch.setattr(download.shutil, "which", lambda name, path: name)
+    monkeypatch.setattr(download.subprocess, "run", fake_download)
+    public = sources.PUBLIC_SETS["animefacedataset"]
+    with monkeypatch.context() as fault:
+        fault.setattr(archives, "unpack", fail)
+        with pytest.raises(type(error)):
+            download._from_kaggle_command(public, home / "set", "Kaggle")
+    downloaded = [".set.kaggle/animefacedataset.zip"]
+    assert files_in(home) == (downloaded if is_kept else [])
+    download._from_kaggle_command(public, home / "set", "Kaggle")
+    assert os.listdir(home) == ["set"], "the zip is not kept"
+
+
+TRANSFER_ERRORS = {
+    "requests": ["ChunkedEncodingError", "ConnectTimeout", "ReadTimeout", "Timeout"],
+    "httpx": ["ConnectTimeout", "ReadTimeout", "WriteTimeout", "RemoteProtocolError", "ReadError"],
+    "httpx2": ["ConnectTimeout", "ReadTimeout", "RemoteProtocolError", "ReadError"],
+}
+
+
+@pytest.mark.parametrize("library", TRANSFER_ERRORS)
+def test_a_broken_transfer_is_tried_again_whichever_library_reports_it(library, monkeypatch):
+    errors = pytest.importorskip(library)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setitem(sys.modules, "requests", None)  # Hugging Face does without
+    faults = []
+
+    def call():
+        if faults:
+            raise faults.pop()("broken")
+        return "done"
+
+    for name in TRANSFER_ERRORS[library]:
+        faults[:] = [getattr(errors, name, None) or getattr(errors.exceptions, name)] * 2
+        assert with_retries(call) == "done"
+
+
+@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, ConnectionRefusedError])
+def test_what_would_fail_again_is_tried_once(error):
+    calls = []
+
+    def call():
+        calls.append(1)
+        raise error("no")
+
+    with pytest.raises(error):
+        with_retries(call)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("what", ["commits", "info"])
+def test_hugging_face_is_asked_again_for_the_commit_if_it_is_busy(
+    shell, replica, home, monkeypatch, what
+):
+    replica.hub = ["f" * 40, COMMIT]
+    busy = OSError("busy")
+    busy.response = SimpleNamespace(status_code=503)
+    name = {"commits": "list_repo_commits", "info": "dataset_info"}[what]
+    answer = getattr(HfApi, name)
+    faults = [busy, busy]
+
+    def ask(*arguments, **named):
+        if faults:
+            raise faults.pop()
+        return answer(*arguments, **named)
+
+    monkeypatch.setattr(HfApi, name, ask)
+    done = shell("anime-face-dataset")
+    assert done.code == 0, done.stderr
+    assert faults == []
 
 
 def test_rows_from_hugging_face_become_files_and_every_mode_becomes_rgb(shell, home):

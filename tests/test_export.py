@@ -55,6 +55,29 @@ def test_a_file_of_another_origin_is_never_replaced(toy, tmp_path, name):
     assert [path.read_text() for path in files] == ["keep me"]
 
 
+@pytest.mark.parametrize("name", ["README.md", "space/README.md"])
+def test_a_card_is_kept_once_the_line_that_says_so_is_deleted(folder, toy, name):
+    card = folder / name
+    marks = [line for line in card.read_text(encoding="utf-8").splitlines() if "<!--" in line]
+    assert len(marks) == 1 and "delete this line to keep your changes" in marks[0]
+    edited = card.read_text(encoding="utf-8").replace(marks[0], "My own words.")
+    card.write_text(edited, encoding="utf-8")
+    with pytest.raises(FileExistsError, match=re.escape(name)):
+        export.write(folder, toy[0], directions=toy[1], title="Second")
+    assert card.read_text(encoding="utf-8") == edited
+    assert "Second" not in (folder / "faces.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_with_the_mark_of_an_older_version_is_replaced(folder, toy):
+    old_mark = "<!-- written by animegan_helpers share -->"
+    for name in ("README.md", "space/README.md"):
+        text = (folder / name).read_text(encoding="utf-8")
+        text = re.sub("<!--.*-->", old_mark, text)
+        (folder / name).write_text(text, encoding="utf-8")
+    export.write(folder, toy[0], directions=toy[1], title="Second")
+    assert "# Second" in (folder / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_folder_that_cannot_be_created_is_named(toy, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(checkpoints.CheckpointError, match="file"):
@@ -214,7 +237,7 @@ def test_the_pretrained_generator_is_described_with_its_measures():
     assert generator_arguments(known["G"]) == expected
 
 
-def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path):
+def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path, monkeypatch):
     recipe = recipes.get("noisy-labels", width=2, z_dim=4, batch=4, size=16)
     run = tmp_path / "run"
     train(recipe, faces, run, steps=1)
@@ -225,6 +248,11 @@ def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path
     assert generator_arguments(known["G"]) == expected
     (run / "measures.json").write_text('{"FID": [1.0]}')
     assert export.describe(run)["facts"].numbers == {"FID": [1.0]}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert export.describe("~/run")["facts"].numbers == {"FID": [1.0]}
+    export.write("~/out", **export.describe("~/run"))
+    assert "FID" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_what_is_described_can_be_written(faces, tmp_path):

@@ -44,6 +44,8 @@ def test_tensors_give_the_same_grid_as_pixels():
     expected = figures.grid(pixels).tobytes()
     assert figures.grid(images).tobytes() == expected
     assert figures.grid(torch.from_numpy(pixels)).tobytes() == expected
+    assert figures.grid(images.numpy()).tobytes() == expected
+    assert figures.grid(images.double().numpy()).tobytes() == expected
 
 
 def test_zoom_turns_each_pixel_into_a_square():

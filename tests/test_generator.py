@@ -6,7 +6,14 @@ from conftest import flat
 from torch import nn
 
 from animegan_helpers import recipes
-from animegan_helpers.generator import Generator, generate, make_generator, sample, sample_z
+from animegan_helpers.generator import (
+    Generator,
+    eval_mode,
+    generate,
+    make_generator,
+    sample,
+    sample_z,
+)
 from animegan_helpers.rng import rng
 
 
@@ -129,3 +136,28 @@ def test_generating_uses_eval_mode_and_leaves_the_generator_and_all_randomness_a
     assert flat(G.state_dict()) == weights_before
     assert torch.equal(torch.get_rng_state(), rng_before)
     assert torch.allclose(images, G.eval()(z), atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_or_an_interrupt_leaves_the_generator_as_it_was(training, error):
+    G = Generator(4, 8, 16).train(training)
+
+    def fail(*arguments):
+        raise error
+
+    hook = G.net[3].register_forward_hook(fail)
+    with pytest.raises(error):
+        generate(G, torch.randn(2, 8))
+    assert all(layer.training is training for layer in G.modules())
+    hook.remove()
+    with pytest.raises(RuntimeError):
+        generate(G, torch.randn(2, 9))
+    assert G.training is training
+
+
+def test_eval_mode_ends_in_the_mode_that_each_network_was_in():
+    G, D = nn.BatchNorm2d(2).train(), nn.BatchNorm2d(2).eval()
+    with eval_mode(G, D, None):
+        assert not G.training and not D.training
+    assert G.training and not D.training

@@ -72,6 +72,16 @@ def test_a_run_trains_on_the_gpu_in_the_precision_that_suits_it(
     assert printed.count("self-check, 10 steps") == (dtype is not None)
 
 
+def test_a_right_answer_on_the_gpu_is_right(faces, tmp_path):
+    code = """
+    from animegan_helpers import checks
+    for answer in (torch.tensor([1.0, 2.0]), torch.tensor([1, 2])):
+        checks.exercise(answer.to(machine.device), answer, "think again")
+        checks.exercise(answer.to(machine.device), answer.to(machine.device), "think again")
+    """
+    assert on_gpu(code, faces, tmp_path / "run") == "Right.\n" * 4
+
+
 def test_half_precision_that_is_slower_is_used_only_if_it_was_chosen(faces, tmp_path):
     code = """
     from animegan_helpers import training

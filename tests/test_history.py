@@ -111,6 +111,13 @@ def test_the_history_of_a_run_without_a_step_is_empty(tmp_path):
     assert columns([]) == {}
 
 
+def test_a_run_is_named_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "history.jsonl").write_text(json_lines(ROWS))
+    assert read_history("~")["step"].tolist() == [1, 2, 3]
+
+
 def test_rows_survive_the_way_to_text_and_back():
     text = json_lines(ROWS)
     assert text.count("\n") == 3

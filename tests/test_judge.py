@@ -91,6 +91,16 @@ def test_missing_labels_raise_errors_that_name_what_is_missing(folder, prepared,
         true_labels(SimpleNamespace(names=["images/other.png"]), folder)
 
 
+@pytest.mark.parametrize("header", ["", "image_id,tags", "file,hair_color", "file", "id,age"])
+def test_the_labels_of_another_set_are_not_taken_for_those_of_synthetic_faces(
+    folder, prepared, tmp_path, header
+):
+    (tmp_path / "labels.csv").write_text(f"{header}\n1,17\n")
+    assert drawn.has_labels(folder) and not drawn.has_labels(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no labels.csv of synthetic faces"):
+        true_labels(prepared, tmp_path)
+
+
 # ---- training ----
 
 
@@ -119,6 +129,13 @@ def test_a_judge_is_reproducible_from_its_seed(prepared, labels, global_rng_unto
     other = train(1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["net.0.weight"], other["net.0.weight"])
+
+
+@pytest.mark.parametrize("count", [256, 257, 258])
+def test_a_judge_learns_from_any_number_of_faces(prepared, labels, count):
+    faces = Subset(prepared, range(count))
+    judge = train_judge(faces, labels[:count], epochs=1, batch=128)
+    assert extract_features(judge, faces).isfinite().all()
 
 
 def test_faces_and_labels_of_different_numbers_are_refused(prepared, labels):
@@ -232,6 +249,15 @@ def test_extracting_features_leaves_the_network_as_it_was(prepared):
     assert not features.requires_grad
     after = network.state_dict().values()
     assert all(torch.equal(a, b) for a, b in zip(before, after))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_error_leaves_the_network_as_it_was(training):
+    judge = load_judge().train(training)
+    for images in (torch.zeros(2, 3, 48, 48), torch.zeros(2, 1, 64, 64)):
+        with pytest.raises(ValueError):
+            extract_features(judge, images)
+        assert all(layer.training is training for layer in judge.modules())
 
 
 def test_datasets_pixels_and_tensors_give_the_same_features(judge, prepared):

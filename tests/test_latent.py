@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from conftest import flat
 from small_generators import Resized
 from torch import nn
 
@@ -111,6 +112,16 @@ def test_pca_finds_the_component_along_which_features_vary():
     assert directions.shape == (2, 16)
     assert directions.norm(dim=1) == pytest.approx(1.0, rel=1e-4)
     assert directions[0, 7].abs() > 0.95
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pca_uses_eval_mode_and_leaves_the_generator_as_it_was(training):
+    G = Generator(width=2, z_dim=4).train(training)
+    before = flat(G.state_dict())
+    directions = latent.pca(G, 2, samples=50)
+    assert G.training is training
+    assert flat(G.state_dict()) == before
+    assert torch.equal(latent.pca(G.eval(), 2, samples=50), directions)
 
 
 class LinearGenerator(nn.Module):

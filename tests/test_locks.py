@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -111,6 +112,24 @@ def test_a_child_that_outlives_the_holder_does_not_keep_the_lock(tmp_path):
             pass
     finally:
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_lock_file_of_another_user_is_opened_as_linux_allows_it(tmp_path, monkeypatch):
+    """With fs.protected_regular, which Debian sets, O_CREAT is refused for another user's file."""
+    with lock(tmp_path / "run", "training"):
+        pass
+    real_open = os.open
+
+    def protected(path, flags, *mode):
+        if flags & os.O_CREAT and os.path.exists(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_open(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", protected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with lock(tmp_path / "run", "training"), lock(tmp_path / "new", "training"):
+            pass
 
 
 @pytest.mark.parametrize("fault", ["no folder", "a file in its place", "no locks"])

@@ -241,7 +241,7 @@ def test_a_set_that_comes_twice_is_named_whichever_half_sorts_first(tmp_path, fi
     report = prepare(folder, tmp_path / "out", 16).report
     assert (report.found, report.unique, len(report.duplicates)) == (21 + inner, 21, inner)
     assert report.repeated == {"data/data": "data"}
-    line = f"the folder data/data repeats data: {inner} of {inner} images"
+    line = f"the folder data/data repeats data: all its {inner} images"
     assert line in str(report)
 
 
@@ -402,7 +402,7 @@ def test_real_sets_are_found_complete_and_their_duplicates_left_out(name, found,
     assert (report.found, report.unique, len(report.unreadable)) == (found, unique, 0)
     assert len(report.duplicates) == found - unique
     assert len(report.unusual) == 16
-    line = "the folder data/data repeats data: 500 of 500 images"
+    line = "the folder data/data repeats data: all its 500 images"
     if name == "anime-faces":
         assert report.repeated == {"data/data": "data"}
         assert line in str(report)

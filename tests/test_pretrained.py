@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_generators import small_generator, two_directions
 
-from animegan_helpers import __version__, pretrained, recipe_json, recipes
+from animegan_helpers import __version__, checkpoints, pretrained, recipe_json, recipes
 from animegan_helpers.checkpoints import CheckpointError, atomic_write, save
 from animegan_helpers.generator import generate, make_generator, sample, sample_z
 from animegan_helpers.judge import PRETRAINED
@@ -303,6 +303,16 @@ CHOICES = {
 def test_the_run_that_the_reader_means_is_taken(chosen, name):
     expected, files = CHOICES[name]
     assert chosen(*files) == expected
+
+
+def test_a_checkpoint_that_another_process_deletes_meanwhile_is_no_obstacle(chosen, monkeypatch):
+    saved = checkpoints.saved
+
+    def saved_a_moment_ago(run):
+        return [checkpoints.at_step(run, 32), *saved(run), checkpoints.at_step(run, 128)]
+
+    monkeypatch.setattr(checkpoints, "saved", saved_a_moment_ago)
+    assert chosen("page-05/G.pth", f"page-05-2/{STEP_64}") == "page-05-2"
 
 
 def test_the_run_of_another_page_can_be_named(home, few_samples):

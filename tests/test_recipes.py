@@ -13,6 +13,7 @@ from torch import nn
 
 from animegan_helpers import __version__, recipe_json, recipes
 from animegan_helpers.losses import BCE
+from animegan_helpers.recipe_table import format_labels
 from animegan_helpers.recipes import Recipe
 from animegan_helpers.trainer import Trainer
 
@@ -310,8 +311,9 @@ def test_an_unknown_recipe_is_named_beside_those_there_are():
     [
         ("width", 0, "width is 0"),
         ("z_dim", -1, "z_dim is -1"),
-        ("batch", 0, "batch is 0"),
-        ("batch", 1, "batch is 1"),
+        ("batch", -1, "batch is -1: batch norm needs 2 images or more"),
+        ("batch", 0, "batch is 0: batch norm needs 2 images or more"),
+        ("batch", 1, "batch is 1: batch norm needs 2 images or more"),
         ("r1_every", 0, "r1_every is 0"),
         ("lr_g", 0.0, "lr_g is 0.0"),
         ("lr_d", 2.0, "lr_d is 2.0"),
@@ -339,6 +341,21 @@ def test_an_image_size_that_cannot_work_is_named_before_any_image_is_prepared(si
         recipes.check_size(size)
 
 
+@pytest.mark.parametrize(
+    "labels, text",
+    [
+        ({}, "1, 0"),
+        ({"fake_labels": (0.0, 0.2)}, "1, 0-0.2"),
+        ({"real_labels": (0.8, 1.0)}, "0.8-1, 0"),
+        ({"real_labels": (0.8, 1.0), "fake_labels": (0.0, 0.2)}, "0.8-1, 0-0.2"),
+        ({"real_labels": (0.9, 0.9)}, "0.9, 0"),
+        ({"loss": "hinge"}, "-"),
+    ],
+)
+def test_the_table_shows_the_labels_of_a_recipe(labels, text):
+    assert format_labels(recipes.get("bce", **labels)) == text
+
+
 # ---- JSON ----
 
 
@@ -347,6 +364,14 @@ def test_the_way_to_json_and_back_is_lossless(name):
     recipe = recipes.get(name)
     text = json.dumps(recipe_json.to_json(recipe))
     assert recipe_json.from_json(json.loads(text)) == recipe
+
+
+def test_two_recipes_differ_in_the_numbers_that_they_do_not_share():
+    recipe = recipes.get("bce")
+    assert recipe_json.differences(recipe, recipe) == []
+    other = recipe.changed(width=8, betas=(0.0, 0.9))
+    assert recipe_json.differences(recipe, other) == ["width 16", "betas (0.5, 0.999)"]
+    assert recipe_json.differences(other, recipe) == ["width 8", "betas (0.0, 0.9)"]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_run_and_a_choice_in_an_attached_output_are_found(below, kaggle):
 
 
 def test_the_name_of_a_public_set_is_kept_not_a_folder_of_this_machine(home, monkeypatch):
-    monkeypatch.setattr(download, "get", lambda name: home / "data" / name)
+    monkeypatch.setattr(download, "get", lambda source: home / "data" / source.name)
     for name in ("anime-faces", "soumikrakshit/anime-faces"):
         download.choose(name)
         assert sources.chosen_file().read_text() == "anime-faces"

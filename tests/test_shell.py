@@ -16,6 +16,7 @@ from animegan_helpers import (
     __main__,
     alarms,
     checkpoints,
+    device,
     download,
     drawn,
     export,
@@ -154,6 +155,18 @@ def test_rate_multiplies_the_learning_rates_and_a_resumed_run_keeps_its_own(
     assert read_recipe("r") == after
 
 
+@pytest.mark.parametrize("sizes, text", [(SMALL, "4, batches of 4"), ((), "16, batches of 16")])
+def test_training_announces_the_sizes_that_it_trains(shell, faces, monkeypatch, sizes, text):
+    recipe = recipes.RECIPES["default"].changed(width=16, batch=16)
+    monkeypatch.setitem(recipes.RECIPES, "default", recipe)
+    apple = device.Machine(device.pick().device, "Apple GPU (arm)", width=32, batch=64)
+    monkeypatch.setattr(device, "pick", lambda: apple)
+    words = ("train", "--data", faces.folder, "--size", 16, *sizes, "--steps", 1, "--run", "r")
+    printed = succeeded(shell(*words))
+    assert f"Apple GPU (arm): networks of width {text} images" in printed
+    assert "64 images" not in printed
+
+
 def test_alarms_are_printed_while_training(shell, faces, monkeypatch):
     monkeypatch.setattr(alarms, "active_alarms", lambda trainer, rows: ["D has won: a test"])
     words = ("train", "--data", faces.folder, *SMALL, "--steps", 2, "--run", "r")
@@ -275,6 +288,14 @@ def test_training_with_a_bad_number_is_refused_in_one_line(shell, home, faces, w
 def test_a_bad_size_is_named_before_the_images_are_blamed(shell, drawn_folder, size):
     words = ("train", "--data", drawn_folder, "--size", size, "--steps", "1", "--run", "r")
     assert_refused(shell(*words), f"size {size}")
+
+
+@pytest.mark.parametrize("size", ["8", "60", "100"])
+@pytest.mark.parametrize("source", ["set", "nowhere"])
+def test_a_size_that_no_network_has_is_not_prepared(shell, drawn_folder, home, source, size):
+    shutil.copytree(drawn_folder, home / "set")
+    assert_refused(shell("prepare", source, "--size", size, "--out", "x"), f"size {size}")
+    assert [path.name for path in home.iterdir()] == ["set"]
 
 
 def train_and_prepare(source):
@@ -401,6 +422,7 @@ def test_measuring_prints_a_table_and_writes_the_numbers_of_each_seed(shell, mea
     words = measure(measured, "r")
     printed = succeeded(shell(*words, "--seeds", 2, "--out", tmp_path / "two.json"))
     assert str(tmp_path / "two.json") in printed
+    assert "each seed compares 70 generated faces with 70 real ones" in printed
     numbers = json.loads((tmp_path / "two.json").read_text())
     assert metrics.format_table(numbers) in printed
     assert "±" in printed and "copies" not in printed
@@ -417,6 +439,35 @@ def test_measuring_a_run_that_held_faces_out_counts_copies(shell, measured):
     assert "copies, %" in succeeded(shell(*measure(measured, "held"), "--seeds", 1))
     numbers = json.loads((measured / "held" / "measures.json").read_text())
     assert numbers["copies, %"] == [0]
+
+
+@pytest.mark.parametrize(
+    "run, changes, is_other",
+    [
+        ("r", {}, False),
+        ("held", {}, False),
+        ("r", {"labeled": False}, False),  # by a version that read labels.csv in another way
+        ("r", {"name": "animefacedataset", "images": 63_632}, True),
+        ("r", {"name": "e"}, True),
+        ("held", {"images": 160}, True),
+        ("r", None, False),  # an old run, without data.json
+    ],
+)
+def test_measuring_against_other_images_than_the_runs_own_causes_a_warning(
+    shell, measured, home, run, changes, is_other
+):
+    copy = shutil.copytree(measured / run, home / "copy")
+    if changes is None:
+        (copy / "data.json").unlink()
+    else:
+        data = json.loads((copy / "data.json").read_text())
+        (copy / "data.json").write_text(json.dumps(data | changes))
+    words = ("measure", "--run", copy, *measure(measured, run)[3:], "--seeds", 1)
+    code, _, errors = shell(*words)
+    assert code == 0
+    assert len(errors) == is_other, errors
+    if is_other:
+        assert "copy was trained on" in errors[0] and "--data" in errors[0]
 
 
 @pytest.mark.parametrize(
@@ -440,7 +491,8 @@ def test_a_run_of_another_size_is_measured_and_the_table_says_so(shell, home, si
     drawn.write("set", 160, workers=1)
     sizes = ("--width", 4, "--z-dim", 8, "--batch", 4, "--size", size)
     succeeded(shell("train", "--data", "set", "--run", "r", "--steps", 1, *sizes))
-    printed = succeeded(shell("measure", "--run", "r", "--data", "set", "--count", 80))
+    printed = succeeded(shell("measure", "--run", "r", "--data", "set", "--count", 2000))
+    assert "each seed compares 80 generated faces with 80 real ones" in printed
     assert resizing_note(size) in printed
     assert "FID (real)" in printed
 
@@ -511,7 +563,7 @@ def test_sampling_replaces_its_own_images_and_no_others(shell, run_folder, home)
 def test_measuring_does_not_replace_numbers_of_others(shell, measured, home, content):
     path = foreign(home / "numbers.json", content)
     result = shell(*measure(measured, "r"), "--out", "numbers.json")
-    assert_refused(result, "numbers.json exists, and was not written by")
+    assert_refused(result, "numbers.json exists, and was not written by", "--out")
     assert path.read_bytes() == content
 
 

@@ -132,6 +132,14 @@ def test_every_public_set_has_a_page_and_a_pin_for_each_place(name):
     assert bool(public.hub) == bool(public.commit)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_source_is_returned_as_it_is_without_another_warning(home):
+    (home / "anime-faces").mkdir()
+    with pytest.warns(UserWarning, match="anime-faces"):
+        source = resolve("anime-faces")
+    assert resolve(source) is source
+
+
 # ---- names that mean two things, or nothing ----
 
 

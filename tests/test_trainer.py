@@ -425,9 +425,15 @@ def test_the_state_of_another_recipe_or_seed_is_refused(recipe, seed, faces):
     take_steps(begun, faces, 1)
     other = Trainer(recipe, seed)
     before = flat(other.state())
-    with pytest.raises(CheckpointError, match="another recipe or seed"):
+    with pytest.raises(CheckpointError, match="another recipe or seed") as refused:
         other.load_state(begun.state())
     assert flat(other.state()) == before
+    message = str(refused.value)
+    assert "seed 3" in message and "Recipe(" not in message
+    for name in ("lr_g", "betas", "z_dim"):
+        begun_with = getattr(BCE, name)
+        differs = getattr(recipe, name) != begun_with
+        assert (f"{name} {begun_with}" in message) == differs
 
 
 @pytest.mark.parametrize("missing", ["recipe", "seed", "steps_done", "seconds", "G", "opt_d"])

@@ -177,10 +177,14 @@ def test_a_recipe_that_does_not_say_how_long_needs_a_length():
     assert training_length(endless, None, None, 5, 10) == Length(300, "s")
 
 
-@pytest.mark.parametrize("minutes", [0, -1, math.nan])
-def test_minutes_must_be_above_0(minutes):
-    with pytest.raises(ValueError, match=f"minutes is {minutes}: it must be above 0"):
-        training_length(BCE, 7, None, minutes, steps_per_epoch=10)
+@pytest.mark.parametrize("name", ["steps", "epochs", "minutes"])
+@pytest.mark.parametrize("value", [0, -1, math.nan])
+def test_a_length_must_be_above_0(name, value):
+    others = {"steps": 7} if name == "minutes" else {"minutes": 1}
+    for lengths in ({name: value}, {name: value, **others}):
+        lengths = {"steps": None, "epochs": None, "minutes": None} | lengths
+        with pytest.raises(ValueError, match=f"{name} is {value}: it must be above 0"):
+            training_length(BCE, **lengths, steps_per_epoch=10)
 
 
 def test_a_length_is_counted_in_steps_or_in_seconds_of_training():
