@@ -186,8 +186,7 @@ def show_scores(
     _draw_curve(axes, steps, history["score_real"], BLUE, "-", bold="real")
     _draw_curve(axes, steps, history["score_fake"], ORANGE, "--", bold=fake)
     axes.set(xlabel="step", ylabel="D's score", ylim=(0, 1))
-    _finish(axes)
-    axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))  # above
+    _finish(axes, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))  # the legend is above
     return from_matplotlib(canvas, caption, alt)
 
 
@@ -216,8 +215,8 @@ def _draw_curve(axes, steps, values, color, style, pale=None, bold=None) -> None
     axes.plot(steps[window - 1 :], smooth, style, color=color, linewidth=1.8, label=bold)
 
 
-def _finish(axes) -> None:
-    """Add the legend; only whole steps are labeled."""
+def _finish(axes, **legend: Any) -> None:
+    """Add the legend, with these options; only whole steps are labeled."""
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, **legend)
     axes.spines[["top", "right"]].set_visible(False)
