@@ -471,3 +471,64 @@ def test_the_alt_text_of_a_recorded_race_has_its_numbers():
         record = read_json(plotting.RECORDED / f"{group}.json")
         first = 0 if group in OVER_TIME else len(record["marks"]) - 1
         assert sentences(record["runs"], record["marks"], first) in record["alt"]
+
+
+def test_the_recorded_recipes_train_as_when_they_were_recorded():
+    """The records belong to today's code (training_numbers.py says what to do if not)."""
+    from training_numbers import numbers_of, recorded_recipes
+
+    recorded = read_json(plotting.RECORDED / "training_numbers.json")
+    recorded = recorded["loss_d, loss_g, mean absolute pixel"]
+    entries = recorded_recipes()
+    assert set(recorded) == set(entries)
+    for name, entry in entries.items():
+        assert numbers_of(*entry) == pytest.approx(recorded[name], rel=5e-3, abs=5e-4), name
+
+
+def test_the_training_numbers_notice_a_change_of_the_trainer(monkeypatch):
+    from training_numbers import numbers_of, recorded_recipes
+
+    from animegan_helpers import trainer
+
+    recorded = read_json(plotting.RECORDED / "training_numbers.json")
+    recorded = recorded["loss_d, loss_g, mean absolute pixel"]
+    penalty = trainer.r1_penalty
+    monkeypatch.setattr(trainer, "r1_penalty", lambda D, real: 1.1 * penalty(D, real))
+    name = "search: start"
+    changed = numbers_of(*recorded_recipes()[name])
+    assert changed != pytest.approx(recorded[name], rel=5e-3, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "group, name, seed, last",
+    [
+        ("sources", "3 (paper)", 0, 2400),
+        ("sources", "3 (paper)", 1, 600),
+        ("sources", "ours (default)", 0, 600),
+        ("fair", "3 (paper)", 2, 60),
+        ("ladder", "R1", 2, 240),
+    ],
+)
+def test_a_run_is_measured_up_to_the_last_mark_of_its_seed(group, name, seed, last):
+    from race_groups import GROUPS, marks_of
+
+    marks = marks_of(group, name, seed)
+    assert marks[-1] == last
+    assert marks == [mark for mark in GROUPS[group][1] if mark <= last]
+
+
+def test_the_curve_of_a_source_goes_on_thinly_where_one_seed_is_left():
+    from race_figures import over_time
+
+    last = {"CPU seconds": 240, "FID": 5.0, "KID x 1000": 50.0}
+    rows = [row | {"CPU seconds": mark} for row, mark in zip(MARKS, (60, 120))]
+    second = [row | {"KID x 1000": row["KID x 1000"] + 20} for row in rows]
+    runs = [
+        {"name": "one", "seed": 0, "marks": [*rows, last]},
+        {"name": "one", "seed": 1, "marks": second},
+    ]
+    axes = over_time(runs, (60, 120, 240)).axes[0]
+    *_, mean, alone = axes.get_lines()
+    assert mean.get_xydata().tolist() == [[60, 110], [120, 210]]
+    assert alone.get_xydata().tolist() == [[120, 200], [240, 50]]
+    assert alone.get_linewidth() < mean.get_linewidth()

@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from race_figures import publish, table
-from race_groups import GROUPS, OUR_LAST_MARK, VARIANT_OF, VARIANTS
+from race_groups import GROUPS, VARIANT_OF, VARIANTS, marks_of
 from record import processor, without_build, write_json, write_png
 from variants import make_trainer
 
@@ -214,31 +214,24 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
 # ---- all runs of a group ----
 
 
-def marks_of(name: str, marks: tuple) -> list:
-    """-> the CPU seconds at which a recipe is measured."""
-    if name.startswith("ours"):
-        return [mark for mark in marks if mark <= OUR_LAST_MARK]
-    return list(marks)
-
-
-def race(entries: dict[str, Recipe], seeds: int, marks: tuple, folder: Path) -> list[dict]:
-    """Recipes by name -> the result of `run` for each of them, seed after seed."""
+def race(group: str, seeds: int, folder: Path) -> list[dict]:
+    """A group -> the result of `run` for each of its recipes, seed after seed."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes started here
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         futures = []
         for seed in range(seeds):
-            for name, recipe in entries.items():
+            for name, recipe in GROUPS[group][0].items():
                 settings = recipe_json.to_json(recipe)
-                job = (name, settings, seed, marks_of(name, marks), str(folder))
+                job = (name, settings, seed, marks_of(group, name, seed), str(folder))
                 futures.append(pool.submit(run, *job))
         return [future.result() for future in futures]
 
 
-def after_minutes(folder: Path, marks: tuple) -> None:
+def after_minutes(folder: Path) -> None:
     """Our sample grids -> recorded/after_minutes.png: what to expect after minutes on two cores."""
     name = next(name for name in GROUPS["sources"][0] if name.startswith("ours"))
     run_folder = folder / name / "0"
-    our_marks = marks_of(name, marks)
+    our_marks = marks_of("sources", name, 0)
     rows = json.loads((run_folder / "race.json").read_text(encoding="utf-8"))["marks"]
     grids = []
     labels = []
@@ -273,13 +266,13 @@ def main() -> None:
     if any(name in VARIANTS for group in args.groups for name in GROUPS[group][0]):
         second_judge()  # before two processes would train it
     for group in args.groups:
-        entries, marks = GROUPS[group]
+        marks = GROUPS[group][1]
         folder = device.data_folder() / "race" / group
-        runs = race(entries, args.seeds, marks, folder)
+        runs = race(group, args.seeds, folder)
         record = {"runs": runs, "marks": marks, "faces": COUNT}
         publish(group, record | {"python": platform.python_version()})
         if group == "sources":
-            after_minutes(folder, marks)
+            after_minutes(folder)
         print(f"{group}, {args.seeds} seeds:\n\n{table(runs, marks)}\n")
 
 

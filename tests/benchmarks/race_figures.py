@@ -4,6 +4,7 @@ import statistics
 import textwrap
 from typing import Any
 
+from race_groups import OTHER_SEEDS_LAST_MARK
 from record import without_build, write_json, write_png
 
 from animegan_helpers import plotting
@@ -160,7 +161,10 @@ def draw_curve(
     style: str,
     label: str,
 ) -> None:
-    """A dot for each run and mark, a line through the means of the marks that all runs reached."""
+    """A dot for each run and mark, a line through the means of the marks that all runs reached.
+
+    A thin line goes on through the marks that only the longest run reached.
+    """
     reached = []
     means = []
     for i, mark in enumerate(marks):
@@ -171,6 +175,10 @@ def draw_curve(
             reached.append(mark)
             means.append(statistics.mean(kids))
     axes.plot(reached, means, style, color=color, label=label, linewidth=2)
+    longest = max(recipe_runs, key=len)[max(len(reached) - 1, 0) :]
+    alone = [row for row in longest if "FID" in row]
+    kids = column(alone, "KID x 1000")
+    axes.plot(column(alone, "CPU seconds"), kids, style, color=color, linewidth=1)
 
 
 # ---- what is published ----
@@ -186,7 +194,10 @@ def what_is_shown(group: str, seeds: int) -> str:
     """A group and the number of its seeds -> what its dots and lines are, in words."""
     if seeds > 1:
         line = "a line" if group in OVER_TIME else "a black bar"
-        return f"a dot for each seed ({seeds}), {line} for the mean"
+        shown = f"a dot for each seed ({seeds}), {line} for the mean"
+        if group in OTHER_SEEDS_LAST_MARK:
+            shown += f"; after {OTHER_SEEDS_LAST_MARK[group]} CPU seconds one seed, a thin line"
+        return shown
     if group in OVER_TIME:
         return "one seed, a line through the dots of each recipe"
     return "one seed, a dot for each recipe"

@@ -3,6 +3,7 @@
 from animegan_helpers import recipes
 
 OUR_LAST_MARK = 600  # CPU seconds; later ours is not needed for a comparison with the sources
+OTHER_SEEDS_LAST_MARK = {"sources": 600}  # CPU seconds, by group; seed 0 runs to the end
 DEFAULT = recipes.get("default")
 OUR_SIZES = {"width": DEFAULT.width, "batch": DEFAULT.batch, "ema": DEFAULT.ema}
 START = DEFAULT.changed(  # where the search began
@@ -124,3 +125,14 @@ GROUPS = {
     "ten_minutes": (TEN_MINUTES, (240, 600, 1200)),
     "variants": (VARIED, (60, 240)),
 }
+
+
+def marks_of(group: str, name: str, seed: int) -> list[int]:
+    """-> the CPU seconds at which a recipe's run of this seed is measured."""
+    marks = GROUPS[group][1]
+    last = marks[-1]
+    if name.startswith("ours"):
+        last = OUR_LAST_MARK
+    if seed > 0:
+        last = min(last, OTHER_SEEDS_LAST_MARK.get(group, last))
+    return [mark for mark in marks if mark <= last]
