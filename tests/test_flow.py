@@ -176,9 +176,15 @@ def test_each_budget_has_a_recipe_and_marks_on_the_way():
     ]
     assert [job[1] for job in jobs] == [0, 0, 0, 1, 1, 1]
     long = jobs_of([60, 600], seeds=2, is_long=True)
-    assert long[0] == ("flow", 0, [60, 600, 7200]) and long[4] == ("flow", 1, [60, 600])
-    assert long[3] == ("long", 0, [60, 240, 600, 2400, 7200])
-    assert [job[0] for job in long[4:]] == ["flow", "default", "pretrained"]
+    assert long[:2] == [("flow", 0, [2400, 7200]), ("long", 0, [60, 240, 600, 2400, 7200])]
+    assert long[2:] == jobs_of([60, 600], seeds=2)
+
+
+def test_a_long_run_has_a_folder_of_its_own(tmp_path):
+    from flow import LONGEST, folder_of
+
+    folders = {folder_of(tmp_path, "flow", seed, mark) for seed in (0, 1) for mark in (60, LONGEST)}
+    assert len(folders) == 4
 
 
 @pytest.mark.slow

@@ -56,8 +56,8 @@ def sides_of(runs: list[dict], budgets: list) -> list[tuple[int, str, int]]:
     sides = []
     for budget in budgets:
         sides.append((budget, gan_of(runs, budget), 1))
-        all_steps = (1, 2, 5, 10, 25, 50) if budget == budgets[-1] else (10,)
-        sides += [(budget, "flow", steps) for steps in all_steps]
+        all_steps = {row["Euler steps"] for row in measured(runs, "flow", budget)}
+        sides += [(budget, "flow", steps) for steps in sorted(all_steps)]
     return sides
 
 
@@ -143,14 +143,12 @@ def over_time(runs: list[dict]) -> Any:
     return canvas
 
 
-def face_rows(runs: list[dict], budgets: list, folder: Path) -> Image.Image | None:
+def face_rows(runs: list[dict], budgets: list, folder: Path) -> Image.Image:
     """-> faces of seed 0: a labeled row for each row of the table; twice as large."""
     rows = []
     labels = []
     for budget, name, steps in sides_of(runs, budgets):
-        path = folder / name / "0" / f"{budget:05}_{steps:02}.png"
-        if not path.exists():
-            continue
+        (path, *_) = folder.glob(f"{name}/0*/{budget:05}_{steps:02}.png")
         image = Image.open(path).convert("RGB")
         rows.append(image.resize((2 * image.width, 2 * image.height), Image.Resampling.NEAREST))
         side = f"flow,\n{in_words(steps)}" if name == "flow" else f"GAN\n({name})"
