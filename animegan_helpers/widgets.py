@@ -198,9 +198,12 @@ class Explorer(ipywidgets.HBox):
         return _png(_resized(pixels, LARGE), pnginfo=metadata)
 
     def figure(self, caption: str = "") -> plotting.Figure:
-        """-> what the sliders do: for each direction a row of eight faces, from low to high."""
+        """-> what the sliders do: for each direction a row of nine faces, from low to high.
+
+        The middle one is at 0.
+        """
         z = self.z()
-        steps = torch.linspace(-self.reach, self.reach, 8)[:, None]
+        steps = torch.linspace(-self.reach, self.reach, 9)[:, None]
         rows = {}
         for name, direction in self.directions.items():
             distances = steps - self.controls.sliders[name].value
@@ -209,7 +212,7 @@ class Explorer(ipywidgets.HBox):
             caption = (
                 f"Each row moves z along one direction, from {-self.reach:g} to {self.reach:g}."
             )
-        alt = f"Rows of eight faces, a row for each direction: {', '.join(rows)}. {caption}"
+        alt = f"Rows of nine faces, a row for each direction: {', '.join(rows)}. {caption}"
         return plotting.show_rows(rows, caption, alt)
 
     def _update(self) -> None:

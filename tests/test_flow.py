@@ -172,7 +172,7 @@ def test_each_budget_has_a_recipe_and_marks_on_the_way():
     assert jobs[:3] == [
         ("flow", 0, [60, 600]),
         ("default", 0, [60]),
-        ("pretrained", 0, [60, 240, 600]),
+        ("wide", 0, [60, 240, 600]),
     ]
     assert [job[1] for job in jobs] == [0, 0, 0, 1, 1, 1]
     long = jobs_of([60, 600], seeds=2, is_long=True)

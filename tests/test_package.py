@@ -417,8 +417,10 @@ def test_no_path_of_a_machine_is_written_anywhere():
     assert found == []
 
 
-def test_no_file_is_over_2_megabytes():
-    assert [path.name for path in project_files() if path.stat().st_size > 2_000_000] == []
+def test_no_file_is_over_2_megabytes_but_the_generator():
+    large = [path.name for path in project_files() if path.stat().st_size > 2_000_000]
+    assert large == ["generator.safetensors"]
+    assert (PACKAGE / "pretrained" / large[0]).stat().st_size < 3_000_000
 
 
 def test_the_package_needs_no_newer_python_than_it_says():

@@ -17,7 +17,7 @@ from animegan_helpers.recipe_table import format_labels
 from animegan_helpers.recipes import Recipe
 from animegan_helpers.trainer import Trainer
 
-OURS = ["default", "default-gpu", "pretrained", "long", "bce"]
+OURS = ["default", "default-gpu", "wide", "long", "pretrained", "bce"]
 SOURCES = ["300-epochs", "noisy-labels", "paper", "scores", "sequential"]
 NAMES = OURS + SOURCES
 

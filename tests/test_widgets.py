@@ -268,7 +268,7 @@ def test_faces_of_any_size_can_be_explored(size, home):
     assert read_png(explorer.image.value).size == (268, 336)
     assert read_png(explorer.png()).size == (268, 268)
     rows = explorer.figure().image
-    assert rows.width >= 8 * 66
+    assert rows.width >= 9 * 66
     assert rows.height >= 2 * 68
 
 
@@ -292,14 +292,14 @@ def test_a_face_that_cannot_be_saved_is_reported_below_the_buttons(explorer, hom
     assert "can&#x27;t" in explorer.controls.status.value
 
 
-def test_the_figure_has_a_row_of_eight_faces_for_each_direction(explorer):
+def test_the_figure_has_a_row_of_nine_faces_for_each_direction(explorer):
     figure = explorer.figure()
     assert isinstance(figure, plotting.Figure)
     assert "dark to light, cold to warm" in figure.alt
     assert "-4 to 4" in figure.caption
     assert explorer.offsets() == {}
     rows = widgets.Explorer(*load_pretrained()).figure().image
-    assert rows.width > 8 * 66
+    assert rows.width > 9 * 66
     assert 8 * 68 <= rows.height < 8 * 68 + 50
 
 
@@ -315,6 +315,7 @@ def test_the_rows_of_the_figure_go_from_end_to_end_whatever_the_sliders_value(
     monkeypatch.setattr(widgets, "generate", record)
     explorer.figure()
     first_row = batches[0]
+    assert torch.allclose(first_row[4], explorer.z(), atol=1e-5)  # the face itself
     explorer.controls.sliders["dark to light"].value = explorer.reach
     batches.clear()
     explorer.figure()

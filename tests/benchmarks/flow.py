@@ -5,7 +5,7 @@ python tests/benchmarks/flow.py [--budgets 60 600] [--long] [--seeds 3] [--proce
 table in Markdown
 
 Each run has a process and a thread. The flow has one run per seed, measured at all budgets. The GAN
-has a run for each budget, with the recipe that suits it: `default`, `pretrained` or `long`. Budgets
+has a run for each budget, with the recipe that suits it: `default`, `wide` or `long`. Budgets
 of 60 and 600 take about 80 minutes of one thread with three seeds. `--long` adds two runs of 7200
 seconds for seed 0, and four and a half hours. The runs are in data/flow/. Interrupted, the same
 command goes on: at most 300 CPU seconds of a run are done again.
@@ -44,7 +44,7 @@ COUNT = 2000  # faces per number
 EULER_STEPS = 10  # at each mark
 SWEEP = (1, 2, 5, 25, 50)  # Euler steps at the end, by seed 0
 MARKS = (60, 240, 600, 2400)  # CPU seconds: where a GAN is measured, up to its budget
-GAN_RECIPES = {"default": 240, "pretrained": 2400, "long": 7200}  # the longest budget of each
+GAN_RECIPES = {"default": 240, "wide": 2400, "long": 7200}  # the longest budget of each
 LONGEST = 7200  # CPU seconds: `--long`
 SAVE_EVERY = 300  # CPU seconds
 STATE = "state.pt"  # the file from which an interrupted run goes on

@@ -13,7 +13,7 @@ from animegan_helpers import figures, plotting
 LOOKS = {  # side -> label, color, line and marker
     "flow": ("flow matching", plotting.BLUE, "-", "o"),
     "default": ("GAN, recipe default", plotting.ORANGE, "--", "s"),
-    "pretrained": ("GAN, recipe pretrained", plotting.ORANGE, "-", "^"),
+    "wide": ("GAN, recipe wide", plotting.ORANGE, "-", "^"),
     "long": ("GAN, recipe long", plotting.ORANGE, ":", "D"),
 }
 COLUMNS = {  # head of a column -> key of a row, format

@@ -33,7 +33,7 @@ from animegan_helpers.training import train
 MARKS = (50, 100, 200, 400, 800)  # steps
 SHOWN_MARKS = (100, 800)  # steps, in the figure
 COUNT = 1000  # faces per number
-RECIPE = recipes.get("pretrained")  # its learning rate does not decay
+RECIPE = recipes.get("wide")  # its learning rate does not decay
 METHODS = {  # start from the first run's networks? and with which learning rate
     "from scratch": (False, RECIPE.lr_g),
     "fine-tuned": (True, RECIPE.lr_g),

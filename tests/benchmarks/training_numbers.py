@@ -19,7 +19,7 @@ from animegan_helpers.trainer import Trainer
 
 STEPS = 3  # later steps multiply what rounding changes
 SMALL = {"width": 8, "batch": 8}
-NAMED = ("default-gpu", "pretrained", "long")  # recorded by other scripts than race.py
+NAMED = ("default-gpu", "wide", "long", "pretrained")  # recorded by other scripts than race.py
 
 
 def recorded_recipes() -> dict[str, tuple[str, recipes.Recipe]]:
