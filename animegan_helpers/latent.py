@@ -196,14 +196,16 @@ def invert(
     """N faces (N, 3, S, S) in [-1, 1] -> (N, z_dim) latent vectors whose faces are close to them.
 
     Adam moves each z against the gradient of the mean squared error of its pixels (inversion by
-    optimization, arXiv:1611.05644). With a judge, on the same device, `weight` times that of its
-    features is added. z begins at `start` (N, z_dim), by default the origin. All faces are one
-    batch. Both networks are left as they were. Raises ValueError if G's faces have another shape.
+    optimization, arXiv:1611.05644). With a judge, on the same device, `weight` times that of
+    its features is added. z begins at `start` (N, z_dim), by default near the origin: at the
+    origin itself, all ReLUs of G's first block may output 0, and z would never move. All faces
+    are one batch. Both networks are left as they were. Raises ValueError if G's faces have
+    another shape.
     """
     device = next(G.parameters()).device
     targets = targets.to(device)
     if start is None:
-        start = torch.zeros(len(targets), G.z_dim)
+        start = 0.05 * sample_z(1, G.z_dim).expand(len(targets), -1)
     z = start.detach().to(device).clone().requires_grad_()
     adam = torch.optim.Adam([z], lr)
     with eval_mode(G, judge):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import flat
 from small_generators import Resized
 from torch import nn
@@ -274,16 +275,32 @@ def test_inversion_finds_the_one_z_of_a_face():
     torch.testing.assert_close(found, z, atol=1e-2, rtol=0)
 
 
-def test_inversion_starts_at_the_origin_or_where_it_is_told():
+def test_inversion_starts_near_the_origin_or_where_it_is_told():
     targets = torch.rand(2, 3, 4, 4)
     start = sample_z(2, 48, 6)
     kept = start.clone()
-    assert torch.equal(latent.invert(Doubling(), targets, steps=0), torch.zeros(2, 48))
+    near = latent.invert(Doubling(), targets, steps=0)
+    assert torch.equal(near[0], near[1]) and 0 < near[0].norm() < 2
     assert torch.equal(latent.invert(Doubling(), targets, steps=0, start=start), start)
     latent.invert(Doubling(), targets, steps=3, start=start.requires_grad_())
     assert torch.equal(start, kept), "the caller's start is not moved"
     moved = latent.invert(Doubling(), targets, steps=1, lr=0.25)
-    assert moved.abs() == pytest.approx(0.25, rel=1e-3), "Adam's first step is as long as lr"
+    step = (moved - near).abs()
+    assert step == pytest.approx(0.25, rel=1e-3), "Adam's first step is as long as lr"
+
+
+def test_inversion_moves_where_no_gradient_leaves_the_origin():
+    class Dead(Doubling):  # at the origin, all of its ReLUs output 0, as in a real run of page 05
+        def forward(self, z):
+            return super().forward(F.relu(z - 0.02) - F.relu(-z - 0.02))
+
+    z = sample_z(2, 48, 4)
+    with torch.no_grad():
+        targets = Dead()(z)
+    stuck = latent.invert(Dead(), targets, start=torch.zeros(2, 48))
+    assert torch.equal(stuck, torch.zeros(2, 48))
+    found = latent.invert(Dead(), targets, steps=300)
+    assert (found - z).abs().mean() < 0.3 * z.abs().mean()
 
 
 def test_each_face_is_inverted_as_if_it_were_alone():
