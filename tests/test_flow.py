@@ -254,6 +254,21 @@ def test_the_caption_says_how_many_seeds_each_budget_has(marks_of_seeds, words):
     assert seeds_in_words(runs, marks_of_seeds[0]) == words
 
 
+def test_the_figure_of_faces_compares_numbers_of_euler_steps_at_the_longest_budget_alone():
+    from flow_figures import shown_sides
+
+    both = [(mark, steps) for mark in (60, 90) for steps in (10, 1, 50)]
+    flow = [{"mark": mark, "Euler steps": steps, "FID": 1.0} for mark, steps in both]
+    gan = [{"mark": mark, "Euler steps": 1, "FID": 1.0} for mark in (60, 90)]
+    runs = [
+        {"job": {"name": "flow", "marks": [60, 90]}, "rows": flow},
+        {"job": {"name": "default", "marks": [60, 90]}, "rows": gan},
+    ]
+    at_60 = [(60, "default", 1), (60, "flow", 10)]
+    at_90 = [(90, "default", 1), (90, "flow", 1), (90, "flow", 10), (90, "flow", 50)]
+    assert shown_sides(runs, [60, 90]) == at_60 + at_90
+
+
 @pytest.mark.slow
 def test_a_small_race_is_measured_resumed_and_published(tmp_path, monkeypatch):
     import flow

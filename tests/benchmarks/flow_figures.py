@@ -61,6 +61,15 @@ def sides_of(runs: list[dict], budgets: list) -> list[tuple[int, str, int]]:
     return sides
 
 
+def shown_sides(runs: list[dict], budgets: list) -> list[tuple[int, str, int]]:
+    """-> the sides of a figure: before the longest budget, the flow has 10 Euler steps."""
+    sides = []
+    for budget, name, steps in sides_of(runs, budgets):
+        if name != "flow" or steps == 10 or budget == budgets[-1]:
+            sides.append((budget, name, steps))
+    return sides
+
+
 def in_words(steps: int) -> str:
     """-> such as "10 Euler steps"."""
     return "1 Euler step" if steps == 1 else f"{steps} Euler steps"
@@ -98,9 +107,9 @@ def table(runs: list[dict], budgets: list) -> str:
 
 
 def sentences(runs: list[dict], budgets: list) -> str:
-    """The runs -> FID of each row of the table in words, for an alt text."""
+    """The runs -> FID of each side of the figure in words, for an alt text."""
     parts = []
-    for budget, name, steps in sides_of(runs, budgets):
+    for budget, name, steps in shown_sides(runs, budgets):
         rows = measured(runs, name, budget, steps)
         if rows:
             side = f"flow, {in_words(steps)}" if name == "flow" else f"GAN ({name})"
@@ -144,10 +153,10 @@ def over_time(runs: list[dict]) -> Any:
 
 
 def face_rows(runs: list[dict], budgets: list, folder: Path) -> Image.Image:
-    """-> faces of seed 0: a labeled row for each row of the table; twice as large."""
+    """-> faces of seed 0: a labeled row for each of `shown_sides`; twice as large."""
     rows = []
     labels = []
-    for budget, name, steps in sides_of(runs, budgets):
+    for budget, name, steps in shown_sides(runs, budgets):
         (path, *_) = folder.glob(f"{name}/0*/{budget:05}_{steps:02}.png")
         image = Image.open(path).convert("RGB")
         rows.append(image.resize((2 * image.width, 2 * image.height), Image.Resampling.NEAREST))
