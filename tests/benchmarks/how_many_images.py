@@ -208,16 +208,18 @@ def caption_of(runs: list[dict]) -> str:
     """The runs -> the caption of their figure."""
     seeds = len({result["seed"] for result in runs})
     seconds = runs[0]["CPU seconds"][-1]
-    line = "a line for the mean" if seeds > 1 else "a line that joins the dots"
+    if seeds > 1:
+        dots = f"a dot for each of {seeds} seeds, a line for the mean"
+    else:
+        dots = "a dot for each run, one seed"
     machines = each_value(runs, "machine")
     versions = each_value(runs, "torch")
     dates = each_value(runs, "date")
     return (
         f"The default recipe on {COUNTS[0]} to {COUNTS[-1]:,} synthetic faces, with and without"
         f" DiffAugment, after {seconds} CPU seconds each. Top: the same eight latent vectors."
-        f" Bottom: KID from {COUNT:,} faces that no run was trained on: a dot for each seed"
-        f" ({seeds}), {line} ({machines}, one thread per run, torch {versions},"
-        f" {dates})."
+        f" Bottom, both axes logarithmic: KID between generated faces and {COUNT:,} faces that no"
+        f" run was trained on; {dots} ({machines}, one thread per run, torch {versions}, {dates})."
     )
 
 
