@@ -101,8 +101,9 @@ def write(
     zoom = plotting.zoom_for(faces, pixels=128)
     samples = plotting.show_grid(faces, "32 random faces.", columns=8, zoom=zoom)
     html = page(G, directions, title).encode()
+    of_model = {name: text for name, text in FILES.items() if not name.startswith("space/")}
     contents = {
-        "README.md": model_card(G, title, FILES, directions, facts).encode(),
+        "README.md": model_card(G, title, of_model, directions, facts).encode(),
         "samples.png": samples.png(),
         "faces.html": html,
         "generator.safetensors": to_safetensors(G, directions, facts.recipe),

@@ -55,6 +55,13 @@ def test_a_file_of_another_origin_is_never_replaced(toy, tmp_path, name):
     assert [path.read_text() for path in files] == ["keep me"]
 
 
+def test_the_card_of_the_model_lists_its_files_and_not_those_of_the_space(folder):
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for name, text in export.FILES.items():
+        is_listed = f"- `{name}`: {text}" in card
+        assert is_listed == (name != "README.md" and not name.startswith("space/")), name
+
+
 @pytest.mark.parametrize("name", ["README.md", "space/README.md"])
 def test_a_card_is_kept_once_the_line_that_says_so_is_deleted(folder, toy, name):
     card = folder / name
@@ -90,7 +97,7 @@ def test_a_folder_that_cannot_be_created_is_named(toy, tmp_path):
 def test_the_card_has_data_recipe_and_measures_and_shows_samples(toy, tmp_path):
     numbers = {"FID": [3.0, 5.0], "FID (real)": [0.5, 0.7]}
     facts = Facts(recipes.get("pretrained"), 12_345, numbers, "drawn")
-    written = export.write(tmp_path, toy[0], facts, toy[1], "Mine")
+    export.write(tmp_path, toy[0], facts, toy[1], "Mine")
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("---\n")
     assert "\n# Mine\n" in text
@@ -102,8 +109,6 @@ def test_the_card_has_data_recipe_and_measures_and_shows_samples(toy, tmp_path):
     assert metrics.format_table(numbers) in text
     assert "4.00 ± 1.41" in text
     assert "dark to light, cold to warm" in text
-    for name in set(written) - {"README.md"}:
-        assert f"- `{name}`: {written[name]}" in text
     with Image.open(tmp_path / "samples.png") as image:
         assert image.width == 8 * (8 * 18 + 2), "each face is 128 pixels wide"
 
@@ -132,7 +137,7 @@ def test_every_file_that_the_card_names_exists(folder):
     links = re.findall(r"\]\((?!http)(.*?)\)", text)
     names = re.findall(r"^- `(.*?)`", text, flags=re.MULTILINE)
     assert links == ["samples.png"]
-    assert len(names) == 5
+    assert len(names) == 3
     assert all((folder / name).is_file() for name in links + names)
 
 

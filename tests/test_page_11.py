@@ -118,6 +118,6 @@ def test_the_upload_blocks_have_three_lines_and_calls_that_the_hub_accepts(tmp_p
     ]
     assert calls[0][1]["private"] is True
     assert calls[1][1]["folder_path"] == tmp_path
-    assert calls[1][1]["ignore_patterns"] == "space/*"
-    assert calls[2][1]["space_sdk"] == "static"
+    assert calls[1][1]["ignore_patterns"] == ["space/*", "student.html"]
+    assert calls[2][1]["space_sdk"] == "static" and calls[2][1]["private"] is True
     assert calls[3][1]["folder_path"] == tmp_path / "space"

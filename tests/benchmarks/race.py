@@ -228,7 +228,7 @@ def race(group: str, seeds: int, folder: Path) -> list[dict]:
 
 
 def after_minutes(folder: Path) -> None:
-    """Our sample grids -> recorded/after_minutes.png: what to expect after minutes on two cores."""
+    """Our sample grids -> recorded/after_minutes.png: what to expect after so many steps."""
     name = next(name for name in GROUPS["sources"][0] if name.startswith("ours"))
     run_folder = folder / name / "0"
     our_marks = marks_of("sources", name, 0)
@@ -237,14 +237,13 @@ def after_minutes(folder: Path) -> None:
     labels = []
     for mark, row in zip(our_marks, rows):
         grids.append(Image.open(run_folder / f"{mark:05}.png"))
-        labels.append(f"{mark / 120:g} min,\nstep {row['step']:,}")
+        labels.append(f"step {row['step']:,}")
     write_png(plotting.strip(grids, labels), plotting.RECORDED / "after_minutes.png")
     marks_text = ", ".join(f"{mark:,}" for mark in our_marks)
     caption = (
         "Eight fixed latent vectors of the default recipe on synthetic faces,"
-        f" after {marks_text} CPU seconds of one core. Compare by the step: two cores of this"
-        f" machine took half as long, and others up to twice as long ({processor()}, one thread,"
-        f" torch {without_build(torch.__version__)}, {date.today()})."
+        f" after {marks_text} CPU seconds. Compare by the step, because machines differ in speed"
+        f" ({processor()}, one thread, torch {without_build(torch.__version__)}, {date.today()})."
     )
     alt = f"Film strip of eight faces at {len(our_marks)} times, from blurred to clear. {caption}"
     write_json({"caption": caption, "alt": alt}, plotting.RECORDED / "after_minutes.json")
