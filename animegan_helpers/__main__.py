@@ -98,5 +98,19 @@ def _print_error(text: object) -> None:
     print(f"animegan_helpers: {text}", file=sys.stderr)
 
 
+def _drop_what_remains(stream: TextIO | None) -> None:
+    """Flush a console. What it can't take is dropped, or Python would fail on it at its exit."""
+    try:
+        if stream:
+            stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+    finally:  # also after --help, which leaves `main` by SystemExit
+        for console in (sys.stdout, sys.stderr):
+            _drop_what_remains(console)
+    sys.exit(code)

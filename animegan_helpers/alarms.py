@@ -38,7 +38,7 @@ def discriminator_won(rows: list[dict], steps: int = 200, gap: float = 0.98) -> 
     if len(rows) < steps:
         return ""
     mean = statistics.fmean(row["score_real"] - row["score_fake"] for row in rows[-steps:])
-    if mean <= gap:
+    if not mean > gap:  # NaN is no gap: `not_finite` reports it
         return ""
     return (
         f"D has won: over the last {steps} steps its scores for real and fake are {mean:.3f} apart;"
@@ -61,7 +61,7 @@ def variety(faces: AnyFaces) -> float:
 def mode_collapse(faces: AnyFaces, least: float = 0.06) -> str:
     """About 64 generated faces -> whether they are all alike: their variety is below `least`."""
     measured = variety(faces)
-    if measured >= least:
+    if not measured < least:  # NaN is no variety: `not_finite` reports it
         return ""
     return (
         f"mode collapse: the faces are alike (variety {measured:.3f}, real faces have about 0.25);"

@@ -1,5 +1,6 @@
 """A zip becomes a folder of images with a manifest: complete, or not at all. See appendix A."""
 
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -31,6 +32,7 @@ UNPACKING_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
+    lzma.LZMAError,
     RuntimeError,
     NotImplementedError,
 )
@@ -47,6 +49,11 @@ def unpack(archive: Path, out: Path) -> Path:
         opened = zipfile.ZipFile(archive)
     except (zipfile.BadZipFile, NotImplementedError):
         raise ValueError(f"{archive} {_why_not_a_zip(archive)}") from None
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{archive} holds a name that is not valid UTF-8: unpack it with another program, then"
+            " name the folder of its images"
+        ) from None
     with opened:
         with open(archive, "rb") as file:
             digest = sha256(file).hex()
@@ -167,7 +174,9 @@ def _read_chunks(archive, opened, entry) -> Iterator[bytes]:
             f" {entry.compress_type}, which Python can't read): unpack it with another program,"
             " then name the folder of its images"
         ) from error
-    except UNPACKING_ERRORS as error:
+    except (OSError, *UNPACKING_ERRORS) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of the archive: damaged bzip2 data raise OSError, too
         raise ValueError(
             f"{archive} can't be unpacked ({entry.filename}: {error}): download it again"
         ) from error

@@ -13,6 +13,13 @@ class CheckpointError(RuntimeError):
     """A file that can't be used; its message names the file and the cure."""
 
 
+class UnreadableError(CheckpointError):
+    """A file that can't be read at the moment, and may be whole."""
+
+
+KEPT = 3  # the newest checkpoints, which `prune` never deletes
+
+
 def atomic_write(path: str | Path, content: bytes) -> Path:
     """Bytes -> the file `path`: whole or not at all, even if the process dies meanwhile.
 
@@ -50,7 +57,8 @@ def load(path: str | Path) -> dict:
     """Read what `save` wrote, tensors on the CPU. Never runs code from the file.
 
     Every byte is compared with its checksum: `torch.load` alone does not do that.
-    Raises CheckpointError for a file that is missing, damaged, or not plain data.
+    Raises CheckpointError for a file that is missing, damaged, or not plain data; UnreadableError
+    if the disk or the memory fails.
     """
     path = Path(path)
     try:
@@ -62,6 +70,11 @@ def load(path: str | Path) -> dict:
         return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
+    except (OSError, MemoryError) as error:
+        raise UnreadableError(
+            f"{path} can't be read ({error or 'out of memory'}): it may be whole, so keep it, and"
+            " try again when its disk is connected or memory is free"
+        ) from error
     except Exception as error:  # torch raises many kinds for one cause
         reason = str(error).strip() or type(error).__name__
         raise CheckpointError(
@@ -84,7 +97,7 @@ def newest(run: str | Path) -> dict:
     """-> the newest good checkpoint of a run.
 
     A damaged one is named in a warning, and the one before it is loaded.
-    Raises CheckpointError if no checkpoint can be used.
+    Raises CheckpointError if no checkpoint can be used, UnreadableError if one can't be read.
     """
     paths = saved(run)
     if not paths:
@@ -93,6 +106,8 @@ def newest(run: str | Path) -> dict:
     for path in reversed(paths):
         try:
             return load(path)
+        except UnreadableError:
+            raise
         except CheckpointError as error:
             warnings.warn(f"{error}. Loading the checkpoint before it.", stacklevel=2)
     raise CheckpointError(
@@ -100,10 +115,17 @@ def newest(run: str | Path) -> dict:
     )
 
 
-def prune(run: str | Path, keep: int = 3) -> None:
-    """Delete all checkpoints but the last `keep` and the first ones from 1,024, 2,048 ... on."""
+def delete_after(run: str | Path, step: int) -> None:
+    """Delete the checkpoints after a step: `newest` found them damaged and went on from there."""
+    for path in saved(run):
+        if path > at_step(run, step):
+            path.unlink()
+
+
+def prune(run: str | Path) -> None:
+    """Delete all checkpoints but the last `KEPT` and the first ones from 1,024, 2,048 ... on."""
     milestone = 1024
-    for path in saved(run)[:-keep]:
+    for path in saved(run)[:-KEPT]:
         step = int(path.stem.removeprefix("step_"))
         if step < milestone:
             part = path.with_name(f".{path.name}.part")  # what has its final name is whole

@@ -124,15 +124,13 @@ def exercise(yours: object, truth: object, hint: str, on: tuple = ()) -> None:
     try:
         answer = yours(*on) if callable(yours) else yours
         if answer is ...:
-            right = False
             reason = "put your answer in place of the dots"
         else:
-            right = _equal(answer, truth)
             reason = f"yours is {_short(answer)}"
     except Exception as error:
-        right = False
+        answer = ...
         reason = f"yours stopped with {type(error).__name__}: {error}"
-    if right:
+    if answer is not ... and _equal(answer, truth):
         print("Right.")
     else:
         print(textwrap.fill(f"Not yet: {reason}. Hint: {hint}", 100))  # the width of a page
@@ -159,14 +157,18 @@ def predict(guess: object, look: Callable[[], object] | None = None) -> object:
 
 
 def _equal(answer, truth) -> bool:
+    """Whether an answer is right. One that can't be compared, such as None, is not."""
     if isinstance(truth, (str, bool)) or truth is None:
         return type(answer) is type(truth) and answer == truth
-    answer = torch.as_tensor(answer).cpu()
+    try:
+        answer = torch.as_tensor(answer).cpu()
+    except Exception:  # it is no number, and may fail in any way
+        return False
     truth = torch.as_tensor(truth).cpu()
+    is_one_kind = (answer.dtype == torch.bool) == (truth.dtype == torch.bool)
+    if answer.is_complex() or not is_one_kind:
+        return False
     if not truth.is_floating_point():  # a count is right or wrong, never nearly right
-        is_one_kind = (answer.dtype == torch.bool) == (truth.dtype == torch.bool)
-        if answer.is_complex() or not is_one_kind:
-            return False
         common = torch.promote_types(answer.dtype, truth.dtype)
         return torch.equal(answer.to(common), truth.to(common))
     if answer.shape != truth.shape:

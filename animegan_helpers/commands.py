@@ -150,7 +150,7 @@ def _refuse_foreign_image(path: Path) -> None:
     try:
         with Image.open(path) as image:
             is_ours = image.info.get("Software") == SOFTWARE
-    except OSError:
+    except (OSError, Image.DecompressionBombError):  # no image, or one that Pillow finds too large
         is_ours = False
     if not is_ours:
         raise FileExistsError(f"{path} exists, and is not a PNG of `sample`: choose another name")

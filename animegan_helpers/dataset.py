@@ -112,6 +112,9 @@ class Faces(Dataset):
         if self.report.unique != count:
             raise ValueError("names.txt does not match report.json")
 
+    def __reduce__(self):
+        return Faces, (self.folder,)  # a worker process opens the array on disk itself
+
     def __len__(self):
         return len(self.array)
 
@@ -134,7 +137,7 @@ def describe(faces: Dataset) -> dict:
         name, labeled = whole.report.source, whole.report.labeled
     else:
         folder = Path(getattr(whole, "folder", type(whole).__name__))
-        name, labeled = folder.name, has_labels(folder)
+        name, labeled = folder.absolute().name, has_labels(folder)
     return {"name": name, "labeled": labeled, "images": len(faces)}
 
 

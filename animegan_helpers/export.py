@@ -63,17 +63,28 @@ def describe(run: str | Path | None = None) -> dict:
         )
         return {"G": G, "directions": directions, "facts": facts}
     G = load_generator(run)
-    measures = expand(run) / MEASURES
     facts = Facts(
         recipe=read_recipe(run),
         images=read_data(run).get("images"),
-        numbers=_read_json(measures) if measures.exists() else None,
+        numbers=_read_measures(expand(run) / MEASURES),
     )
     return {"G": G, "directions": sliders(G), "facts": facts}
 
 
 def _read_json(path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_measures(path) -> dict | None:
+    """-> the numbers that `measure` wrote, or None. Raises ValueError if the file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return _read_json(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): measure the run again, or delete the file"
+        ) from None
 
 
 def write(

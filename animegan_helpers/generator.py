@@ -68,15 +68,17 @@ def sample_z(count: int, z_dim: int, *key: int | str) -> torch.Tensor:
 
 @contextmanager
 def eval_mode(*networks: nn.Module | None) -> Iterator[None]:
-    """Within it, these networks are in eval mode; afterwards, in the mode that they were in."""
-    modes = {network: network.training for network in networks if network is not None}
-    for network in modes:
-        network.eval()
+    """Within it, these networks are in eval mode; afterwards, each layer in the mode it was in."""
+    modes = {}
+    for network in networks:
+        if network is not None:
+            modes |= {layer: layer.training for layer in network.modules()}
+            network.eval()
     try:
         yield
     finally:
-        for network, mode in modes.items():
-            network.train(mode)
+        for layer, mode in modes.items():
+            layer.training = mode
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ Everywhere `AnyFaces` are (N, H, W, 3) uint8, (N, 3, H, W) in [-1, 1], or a data
 They are read in batches, so a large set is never in memory as a whole.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,8 +168,10 @@ def train_judge(
         optimizer.step()
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
-    # The features' mean and variance are those of unshifted faces. One face has no variance.
-    update_bn((move(images, device) for images in image_batches(faces) if len(images) > 1), judge)
+    # The features' mean and variance are those of unshifted faces. All batches count alike, so they
+    # have about the same size.
+    size = math.ceil(len(faces) / math.ceil(len(faces) / 256))
+    update_bn((move(images, device) for images in image_batches(faces, size)), judge)
     return judge.eval()
 
 

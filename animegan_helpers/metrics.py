@@ -148,24 +148,21 @@ def thumbnails(faces: AnyFaces, size: int = 16) -> Tensor:
 def nearest(rows: Tensor, others: Tensor, size: int = 256) -> tuple[Tensor, Tensor]:
     """Thumbnails or features (N, d) and (M, d) -> (N,) distances to the nearest, (N,) its index."""
     smallest = [torch.cdist(part, others).min(dim=1) for part in rows.split(size)]
-    distances = torch.cat([part.values for part in smallest])
-    indices = torch.cat([part.indices for part in smallest])
-    return distances, indices
+    return torch.cat([part.values for part in smallest]), torch.cat([p.indices for p in smallest])
 
 
 def memorized(fake: Tensor, train: Tensor, held_out: Tensor, percent: float = 1.0) -> dict:
     """Thumbnails or features, (N, d) each -> are fake faces copies of training faces?
 
     Held-out real faces are the control. `share`: the fraction of fakes nearer to a training face
-    than all but `percent` % of the held-out faces are; about percent / 100 without copies.
-    `ratio`: the fakes' median distance over that of the held-out faces. `distances`, `rows`:
-    for each fake, the distance to the nearest training face, and its index.
+    than all but `percent` % of the held-out faces are. By chance it is about percent / 100, and
+    more for few held-out faces: for 1 %, 1.3 % of 410, 7 % of 16. `ratio`: the fakes' median
+    distance over that of the held-out faces. `distances`, `rows`: to and of the nearest.
     """
     distances, rows = nearest(fake, train)
     control, _ = nearest(held_out, train)
-    is_copy = distances < control.quantile(percent / 100)
     return {
-        "share": is_copy.double().mean().item(),
+        "share": (distances < control.quantile(percent / 100)).double().mean().item(),
         "ratio": (distances.median() / control.median()).item(),
         "distances": distances,
         "rows": rows,
@@ -183,14 +180,17 @@ def measure(
     """A generator (or its faces) and the real faces it learned from -> rows with a number per seed.
 
     Each seed compares `count` fakes (at most half of `faces`) with that many real faces. A "(real)"
-    row compares other real faces: the floor. `held_out`, faces that G never saw, adds copies (1 %
-    is chance). Only a `Judge` fills the rows of attributes. It resizes faces that don't have 64x64
-    pixels: print `judge.resizing_note` below the table.
+    row compares other real faces: the floor. `held_out`, faces that G never saw, adds copies (see
+    `memorized`). Only a `Judge` fills the rows of attributes. Print `judge.resizing_note` below.
     Raises ValueError for too few faces, or if real and fake faces differ in size.
     """
-    count = min(count, len(faces) // 2)
-    if not isinstance(G, nn.Module):
-        count = min(count, len(G))
+    fakes = count if isinstance(G, nn.Module) else len(G)
+    count = min(count, fakes, len(faces) // 2)
+    if count <= extract_features(judge, faces[[0]]).shape[1]:
+        raise ValueError(
+            f"FID needs more faces than features, and {count} are compared (at most half of the"
+            f" {len(faces)} images): take a larger count or a larger set"
+        )
     if held_out is not None:
         originals = thumbnails(faces)
         control = thumbnails(held_out)
@@ -205,8 +205,7 @@ def measure(
             copies = memorized(thumbnails(fake), originals, control)
             numbers["copies, %"] = 100 * copies["share"]
         floor = _compare(judge, real, real_features, faces[rows[count : 2 * count]], seed)
-        for name, value in floor.items():
-            numbers[f"{name} (real)"] = value
+        numbers |= {f"{name} (real)": value for name, value in floor.items()}
         for name, value in numbers.items():
             table[name].append(value)
     return dict(table)
@@ -231,9 +230,8 @@ def _compare(judge, real, real_features, images, seed) -> dict[str, float]:
         "sliced Wasserstein": sliced_wasserstein(real, images, seed),
     }
     if isinstance(judge, Judge):
-        real_labels = judge.attributes(real_features)
         labels = judge.attributes(features)
-        distances = total_variation(real_labels, labels)
+        distances = total_variation(judge.attributes(real_features), labels)
         numbers["hair and eye color pairs"] = attribute_pairs(labels)[0]
         numbers["total variation distance, %"] = 100 * statistics.mean(distances.values())
     return numbers

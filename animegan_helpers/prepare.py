@@ -48,7 +48,7 @@ def prepare(folder: str | Path, out: str | Path | None = None, size: int = 64) -
     paths = [folder / name for name in selection.names]
     names = [_on_one_line(name) for name in selection.names]
     labeled = has_labels(folder)
-    report = Report(folder.name, _fingerprint(paths, names, size), size, labeled=labeled)
+    report = Report(folder.absolute().name, _fingerprint(paths, names, size), size, labeled=labeled)
     before = read_manifest(folder).get("passed_over", {})  # when its archive was unpacked
     report.passed_over = dict(Counter(before) + Counter(selection.passed_over))
 

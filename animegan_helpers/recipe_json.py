@@ -45,8 +45,8 @@ def from_json(data: dict) -> Recipe:
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
-    """-> the numbers of a recipe that another one does not share, such as "width 16"."""
-    others = to_json(other)
+    """-> what a recipe does not share with another one but `about`, such as "width 16"."""
+    others = to_json(other) | {"about": recipe.about}
     return [f"{name} {value}" for name, value in to_json(recipe).items() if value != others[name]]
 
 

@@ -4,7 +4,7 @@
 that was tried against them was better by two judges (docs/results.md).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 CHOICES = {
     "loss": ("bce", "hinge", "relativistic"),
@@ -31,7 +31,7 @@ class Recipe:
     """
 
     name: str
-    about: str
+    about: str = field(compare=False)  # a new wording is no other recipe
     width: int = 64
     z_dim: int = 128
     size: int = 64
@@ -63,10 +63,18 @@ class Recipe:
         self._check_fractions()
 
     def _check_counts(self):
+        for name in ("width", "z_dim", "r1_every", "batch", "steps", "epochs", "lr_decay_start"):
+            value = getattr(self, name)
+            if not isinstance(value, int):
+                raise ValueError(f"{name} is {value}: it must be a whole number")
         for name in ("width", "z_dim", "r1_every"):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} is {value}: it must be 1 or more")
+        for name in ("steps", "epochs", "lr_decay_start", "r1"):
+            value = getattr(self, name)
+            if value < 0:
+                raise ValueError(f"{name} is {value}: it must be 0 or more")
         if self.batch < 2:
             raise ValueError(f"batch is {self.batch}: batch norm needs 2 images or more")
 
@@ -81,8 +89,8 @@ class Recipe:
             rate = getattr(self, name)
             if not 0 < rate < 1:
                 raise ValueError(f"{name} is {rate}: a learning rate lies between 0 and 1")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas are {self.betas}: they must be 0 or more, and below 1")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas}: Adam takes two, 0 or more and below 1")
         for low, high in (self.real_labels, self.fake_labels):
             if not 0 <= low <= high <= 1:
                 raise ValueError(

@@ -35,7 +35,7 @@ class Run:
         """Write recipe.json, data.json and the history up to now; -> the log, without lost steps.
 
         Networks from before the run was resumed, and their measures, are removed: its checkpoint
-        holds the networks, too.
+        holds the networks, too. So are damaged checkpoints of later steps.
         """
         rows = []
         if self.writes:
@@ -47,6 +47,7 @@ class Run:
             checkpoints.atomic_write(self.history_file, json_lines(rows).encode())
             for name in (*NETWORKS, MEASURES):
                 (self.path / name).unlink(missing_ok=True)
+            checkpoints.delete_after(self.path, trainer.steps_done)
         self._rows_written = len(rows)
         self._saved_step = trainer.steps_done
         self._next_save = trainer.seconds + SAVE_SECONDS  # as trainer.seconds counts

@@ -27,6 +27,8 @@ def refuse_existing(run: str | Path) -> None:
     What a run has left that was killed before its first checkpoint may be overwritten.
     """
     run = expand(run)
+    if run.is_file():
+        raise FileExistsError(f"{run} is a file: choose a new folder for the run")
     if checkpoints.saved(run):
         cure = "go on with it (--resume, resume=True) or choose another name"
         raise FileExistsError(f"{run} holds a run already: {cure}")
@@ -97,8 +99,11 @@ def load_generator(run: str | Path) -> Generator:
 def _newest_trainer(run: str | Path) -> Trainer:
     """A run that has not finished -> a trainer in the state of its newest checkpoint."""
     state = checkpoints.newest(run)
-    trainer = Trainer(recipe_json.from_json(state["recipe"]), state["seed"])
-    trainer.load_state(state)
+    try:
+        trainer = Trainer(recipe_json.from_json(state["recipe"]), state["seed"])
+        trainer.load_state(state)
+    except (KeyError, ValueError, CheckpointError) as error:
+        raise CheckpointError(f"the newest checkpoint of {run} can't be used: {error}") from error
     warnings.warn(
         f"{run} has not finished: using its checkpoint of step {trainer.steps_done:,}"
         " (--resume goes on with it)",
@@ -113,7 +118,10 @@ def resume(trainer: Trainer, run: str | Path, images: int) -> None:
     Raises CheckpointError if it was trained on another number of images, recipe or seed.
     """
     state = checkpoints.newest(run)
-    trainer.load_state(state)
+    try:
+        trainer.load_state(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{run}: {error}") from error
     if state.get("images") != images:
         begun = f"{run} was begun with {state.get('images')} images, not {images}"
         raise CheckpointError(f"{begun}: resume with the same data")
@@ -128,15 +136,17 @@ def start_from(trainer: Trainer, run: str | Path) -> None:
     run = expand(run)
     recipe = read_recipe(run)
     weights = _network_weights(run)
-    for network, name in ((trainer.G, "G.pth"), (trainer.D, "D.pth")):
-        try:
+    try:
+        if recipe.g_activation != trainer.recipe.g_activation:  # it has no weights
+            raise ValueError(f"the activation of G is {recipe.g_activation}")
+        for network, name in ((trainer.G, "G.pth"), (trainer.D, "D.pth")):
             network.load_state_dict(weights[name])
-        except (RuntimeError, TypeError) as error:
-            raise CheckpointError(
-                f"{run} has other networks (recipe {recipe.name}, width {recipe.width}, latent"
-                f" vectors of {recipe.z_dim}): go on from it with its own recipe and sizes, or"
-                " begin anew, without from_run"
-            ) from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{run} has other networks (recipe {recipe.name}, width {recipe.width}, latent vectors"
+            f" of {recipe.z_dim}, {recipe.g_activation} in G): go on from it with its own recipe"
+            " and sizes, or begin anew, without from_run"
+        ) from error
     trainer.reset_ema()
 
 
@@ -175,13 +185,13 @@ def sample_grids(run: str | Path, count: int = 6) -> tuple[list[Image.Image], li
     return images, [steps[i] for i in chosen]
 
 
-def film(run: str | Path, path: str | Path, milliseconds: int = 150) -> Path:
+def film(run: str | Path, path: str | Path) -> Path:
     """A run's folder -> all its sample grids as a film, a .gif or .webp by the ending of `path`.
 
     Raises FileNotFoundError if there are no grids.
     """
     frames = [Image.open(file).convert("RGB") for file in _grid_files(run)]
-    durations = [milliseconds] * (len(frames) - 1) + [2000]
+    durations = [150] * (len(frames) - 1) + [2000]  # milliseconds
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
     return Path(path)
 

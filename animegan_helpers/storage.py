@@ -19,6 +19,7 @@ from .image_files import IMAGE_SUFFIXES
 # What claims more than this is not a set of faces.
 MAX_IMAGES = 1_000_000
 MAX_BYTES = 20 * 2**30
+RENAMED = "renamed"  # the folder of images whose own names can't be used
 # The system refuses a name: it is too long, not allowed, or taken (by a folder, or by a name that
 # differs in case only).
 BAD_NAME = (
@@ -84,7 +85,7 @@ def generated_name(name: str, number: int) -> str:
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         suffix = ""
-    return f"renamed/{number:06d}{suffix}"
+    return f"{RENAMED}/{number:06d}{suffix}"
 
 
 def _check_limits(source: str, count: int, size: int) -> None:
@@ -102,17 +103,19 @@ def _write_files(images: Iterable[tuple[str, Iterable[bytes]]], folder: Path, so
     digest = hashlib.sha256()
     count = 0
     size = 0
+    renamed = 0
     for name, chunks in images:
         with _create(folder, name, count) as file:
+            renamed += Path(file.name).parent == folder / RENAMED
             for chunk in chunks:
                 file.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
         count += 1
-    if (folder / "renamed").exists():
+    if renamed:
         warnings.warn(
-            f"some names in {source} are too long or of an unknown encoding: their images are in"
-            " the folder 'renamed'",
+            f"{renamed} names in {source} can't be used here (too long, taken, or of an unknown"
+            f" encoding): their images are in the folder {RENAMED!r}",
             stacklevel=4,
         )
     return {"sha256": digest.hexdigest(), "count": count, "bytes": size}
@@ -131,4 +134,7 @@ def _create(folder: Path, name: str, number: int) -> BinaryIO:
                 raise
     path = folder / generated_name(name, number)
     path.parent.mkdir(exist_ok=True)
+    while path.exists():
+        number += 1
+        path = folder / generated_name(name, number)
     return open(path, "xb")

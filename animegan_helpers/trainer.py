@@ -43,14 +43,14 @@ def train_step(
     """One step of both networks, in place: D learns from real and fake, then G learns from D.
 
     real (N, 3, H, W) in [-1, 1], z (N, z_dim) -> loss_d, loss_g, score_real, score_fake, detached.
-    `loss` is BCE by default, `r1` weighs the R1 penalty in this step, `rng` draws noisy labels,
-    `augment` changes every image before D sees it, `descend(optimizer, loss)` takes a step.
+    `loss`: default BCE. `r1`: weight of the R1 penalty in this step. `rng`: for noisy labels.
+    `augment` changes each image before D sees it. `descend(optimizer, loss)` takes a step.
     """
     loss = loss or BCE()
+    D.requires_grad_(True)  # also after a step that was interrupted in G's turn
     fake = G(z)  # generated once, used in both turns
     if augment:
-        real = augment(real)
-        fake = augment(fake)
+        real, fake = augment(real), augment(fake)
 
     # D's turn: detach, so that G does not learn from it
     real_logits = D(real)
@@ -92,6 +92,7 @@ class Trainer:
         self.device = torch.device(device)
         self.speed = speed or best_speed(self.device)
         self.distributed = distributed or Distributed()
+        self.distributed.shard(range(recipe.batch))  # raises now if it can't be divided
         self.train_step = train_step
         self.steps_done = 0
         self.seconds = 0.0
@@ -217,17 +218,17 @@ class Trainer:
     def load_state(self, state: dict) -> None:
         """Go on from a `state`. Raises CheckpointError if it has another recipe or seed."""
         try:
-            begun_with = (recipe_json.from_json(state["recipe"]), state["seed"])
-            is_same = begun_with == (self.recipe, self.seed)
-            if is_same:
+            begun = recipe_json.differences(recipe_json.from_json(state["recipe"]), self.recipe)
+            if state["seed"] != self.seed:
+                begun.append(f"seed {state['seed']}")
+            if not begun:
                 self._load_parts(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the checkpoint is unusable ({error!r}): train again") from error
-        if not is_same:
-            recipe, seed = begun_with
-            begun = ", ".join([*recipe_json.differences(recipe, self.recipe), f"seed {seed}"])
+        if begun:
             raise CheckpointError(
-                f"the run was begun with another recipe or seed ({begun}): resume with the same"
+                f"the run was begun with another recipe or seed ({', '.join(begun)}): resume with"
+                " the same"
             )
 
     def _load_parts(self, state) -> None:

@@ -241,7 +241,7 @@ def stop_requested() -> Iterator[threading.Event]:
 
 
 def _stop_signals() -> list[int]:
-    """-> the signals that ask a process to end, without those that it ignores (`nohup`: SIGHUP)."""
+    """-> SIGINT, and other signals that ask a process to end unless it ignores them (`nohup`)."""
     numbers = [signal.SIGINT]
     for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: a terminal is closed; Windows has no such signal
         number = getattr(signal, name, None)

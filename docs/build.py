@@ -1,7 +1,8 @@
 """Make the site, offline, from what is committed: python docs/build.py [FOLDER]
 
-The default folder is build/site. No page is executed. The pages are copied to build/sources first,
-with their links as the site needs them and the alt texts of their figures where MyST-NB reads them.
+The default folder is build/site. No page is executed. The pages are copied to a temporary folder
+first, with their links as the site needs them and the alt texts of their figures where MyST-NB
+reads them.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from sphinx.cmd.build import build_main
@@ -22,6 +24,7 @@ from animegan_helpers import web_page  # noqa: E402
 from animegan_helpers.pretrained import load_pretrained  # noqa: E402
 
 OUT = ROOT / "build" / "site"
+MARK = ".made_by_docs_build"  # a file in each site that this script has made
 FRONT = ROOT / "docs" / "index.md"
 TEXTS = [*ROOT.glob("notebooks/*.md"), *ROOT.glob("docs/*.md")]
 IMAGES = {".png", ".svg", ".gif", ".jpg"}
@@ -165,13 +168,18 @@ def build(out: Path = OUT) -> int:
     """Make the site anew in the folder `out`; -> Sphinx's exit status, which is 0 if all is well.
 
     A warning of Sphinx's makes it 1.
+    Raises FileExistsError, and deletes nothing, if `out` holds something other than a site.
     """
-    sources = out.parent / "sources"
-    for folder in (sources, out):
-        shutil.rmtree(folder, ignore_errors=True)
-    write_sources(sources)
-    options = ["-q", "-W", "--keep-going", "-c", ROOT / "docs", "-d", out.parent / "doctrees"]
-    status = build_main([str(argument) for argument in [*options, sources, out]])
+    if out.exists() and any(out.iterdir()) and not (out / MARK).exists():
+        raise FileExistsError(f"{out} holds something other than the site: choose a new folder")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / MARK).touch()
+    with tempfile.TemporaryDirectory() as folder:
+        sources = Path(folder).resolve() / "sources"
+        write_sources(sources)
+        options = ["-q", "-W", "--keep-going", "-c", ROOT / "docs", "-d", Path(folder) / "doctrees"]
+        status = build_main([str(argument) for argument in [*options, sources, out]])
     write_live_pages(out)
     return status
 

@@ -81,7 +81,11 @@ def record_seconds(path: Path, seconds: float) -> None:
 
 
 def main(ids: list[str]) -> None:
-    """Run the pages with these ids; none stands for all."""
+    """Run the pages with these ids; none stands for all. Ends with a message for an unknown id."""
+    known = [page_id(path) for path in PAGES]
+    for name in ids:
+        if name not in known:
+            sys.exit(f"there is no page {name}: choose from {' '.join(known)}")
     for path in PAGES:
         if ids and page_id(path) not in ids:
             continue

@@ -72,6 +72,11 @@ def default_faces(tmp_path_factory):
 # ---- not finite ----
 
 
+def test_nan_is_no_victory_of_d_and_no_collapse():
+    assert alarms.discriminator_won(rows_with_gaps(*[math.nan] * 300)) == ""
+    assert alarms.mode_collapse(torch.full((64, 3, 16, 16), math.nan)) == ""
+
+
 @pytest.mark.parametrize(
     "name, value", [("loss_g", math.nan), ("score_real", math.inf), ("loss_d", -math.inf)]
 )

@@ -104,6 +104,40 @@ def test_a_zip_with_a_damaged_image_is_named_and_leaves_nothing(home, out):
     assert files_in(home) == ["set.zip"]
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_named_whatever_the_compression(method, home, out):
+    with zipfile.ZipFile(home / "set.zip", "w", method) as archive:
+        archive.writestr("a.png", png(1))
+        entry = archive.getinfo("a.png")
+    start = entry.header_offset + 30 + len("a.png")
+    whole = (home / "set.zip").read_bytes()
+    for place in range(start + 15, start + entry.compress_size - 15, 3):
+        content = bytearray(whole)
+        content[place] ^= 0xFF
+        (home / "set.zip").write_bytes(content)
+        with pytest.raises(ValueError, match="set.zip can't be unpacked .a.png: .*download"):
+            archives.unpack(home / "set.zip", out)
+    assert files_in(home) == ["set.zip"]
+
+
+def test_a_failing_disk_is_not_called_a_damaged_zip(home, out, monkeypatch):
+    archive = write_zip(home / "set.zip", {"a.png": png()})
+
+    def fail(*arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        archives.unpack(archive, out)
+
+
+def test_a_name_that_is_not_utf_8_although_the_zip_says_so_is_refused(home, out):
+    archive = write_zip(home / "set.zip", {"é.png": png()})
+    archive.write_bytes(archive.read_bytes().replace("é".encode(), b"\xff\xff"))
+    with pytest.raises(ValueError, match="set.zip holds a name that is not valid UTF-8"):
+        archives.unpack(archive, out)
+
+
 def test_a_zip_without_images_is_named(home, out):
     archive = write_zip(home / "set.zip", {"notes.txt": b"nothing here"})
     with pytest.raises(ValueError, match="set.zip holds no images"):
@@ -273,7 +307,7 @@ def legacy_zip(path, raw_names):
 def test_a_name_that_is_too_long_gets_a_generated_one(home, out):
     names = ["a.png", "顔" * 120 + ".png", "b/" + "x" * 300 + ".png", "c" * 300 + "/d.png"]
     archive = write_zip(home / "set.zip", {name: png(i) for i, name in enumerate(names)})
-    with pytest.warns(UserWarning, match="some names in set.zip are too long"):
+    with pytest.warns(UserWarning, match="3 names in set.zip can.t be used here .too long"):
         archives.unpack(archive, out)
     renamed = [f"renamed/{i:06d}.png" for i in (1, 2, 3)]
     assert files_in(out) == ["a.png", "manifest.json", *renamed]
@@ -286,6 +320,15 @@ def test_a_name_in_a_legacy_encoding_gets_a_generated_one(encoding, home, out):
     with pytest.warns(UserWarning, match="unknown encoding"):
         archives.unpack(legacy_zip(home / "set.zip", raw), out)
     assert files_in(out) == ["manifest.json", "plain.png", "renamed/000000.png"]
+
+
+def test_generated_names_never_collide(home, out):
+    names = ["renamed/000001.png", "x" * 300 + ".png"]
+    archive = write_zip(home / "set.zip", {name: png(i) for i, name in enumerate(names)})
+    with pytest.warns(UserWarning, match="names in set.zip can.t be used"):
+        archives.unpack(archive, out)
+    assert files_in(out) == ["manifest.json", "renamed/000001.png", "renamed/000002.png"]
+    assert (out / "renamed" / "000002.png").read_bytes() == png(1)
 
 
 def test_a_name_in_utf_8_is_kept_even_if_the_zip_does_not_say_so(home, out):

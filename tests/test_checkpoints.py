@@ -161,6 +161,25 @@ def test_the_newest_is_loaded_and_a_damaged_one_falls_back_with_a_warning(tmp_pa
         assert checkpoints.newest(tmp_path) == {"step": 99}
 
 
+@pytest.mark.parametrize("error", [OSError(107, "not connected"), PermissionError(), MemoryError()])
+def test_what_cannot_be_read_now_is_not_called_damaged_and_nothing_older_is_loaded(
+    error, monkeypatch, tmp_path
+):
+    for step in (1, 2):
+        checkpoints.save({"step": step}, checkpoints.at_step(tmp_path, step))
+    read = Path.read_bytes
+
+    def fail(path):
+        if path.name == "step_00000002.pt":
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(checkpoints.UnreadableError, match="step_00000002.*keep it") as refused:
+        checkpoints.newest(tmp_path)
+    assert "damaged" not in str(refused.value) and "delete" not in str(refused.value)
+
+
 def test_a_folder_without_a_good_checkpoint_is_named(tmp_path):
     with pytest.raises(checkpoints.CheckpointError, match=tmp_path.name):
         checkpoints.newest(tmp_path)

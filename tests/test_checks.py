@@ -214,6 +214,18 @@ def test_a_wrong_answer_is_not_yet_right_and_never_raises(capsys, yours, truth):
     assert not is_right(capsys, yours, truth, "think again")
 
 
+@pytest.mark.parametrize("yours", [None, "16", object(), lambda: None], ids=repr)
+def test_an_answer_that_cannot_be_compared_did_not_stop_with_an_error(capsys, yours):
+    checks.exercise(yours, 3, "think again")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.startswith("Not yet: yours is ") and "stopped" not in printed
+
+
+@pytest.mark.parametrize("yours", [1 + 5j, True, torch.tensor(True)])
+def test_an_answer_of_another_kind_is_not_a_number_that_is_nearly_right(capsys, yours):
+    assert not is_right(capsys, yours, 1.0, "think again")
+
+
 @pytest.mark.parametrize(
     "yours, truth",
     [

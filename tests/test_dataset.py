@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import pickle
 import re
 import shutil
 import warnings
@@ -67,6 +68,21 @@ def test_a_plain_data_loader_and_a_subset_accept_every_dataset(either):
     assert torch.equal(part[[2, 0]], either[[9, 5]])
     (shuffled,) = DataLoader(part, batch_size=3, shuffle=True)
     assert shuffled.shape == (3, 16, 16, 3)
+
+
+def test_a_worker_gets_the_folder_of_a_prepared_set_and_not_its_pixels(drawn_folder, tmp_path):
+    faces = prepare(drawn_folder, tmp_path)
+    pickled = pickle.dumps(faces)
+    assert len(pickled) < 1000
+    assert torch.equal(pickle.loads(pickled)[:], faces[:])
+
+
+def test_a_set_has_the_name_of_its_folder_even_if_it_is_the_current_one(
+    drawn_folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(drawn_folder)
+    assert describe(prepare(".", tmp_path))["name"] == drawn_folder.name
+    assert describe(LazyFaces("."))["name"] == drawn_folder.name
 
 
 def test_the_pixels_of_a_dataset_are_copies(either):

@@ -257,6 +257,7 @@ def test_a_batch_that_cannot_be_divided_is_named(folder, tmp_path):
     results = wait_for(start("UNCHANGED", "--steps", "2", "--batch", "7", **options))
     message = "7 can't be divided among 2 processes"
     assert any(code == 2 and message in stderr for code, _, stderr in results)
+    assert not (tmp_path / "run").exists()
 
 
 # ---- the object itself ----

@@ -251,6 +251,9 @@ def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path
     assert list(known["directions"]) == [f"direction {i}" for i in (1, 2, 3, 4)]
     expected = {"width": 2, "z_dim": 4, "size": 16, "activation": "leaky_relu"}
     assert generator_arguments(known["G"]) == expected
+    (run / "measures.json").write_text('{"FID": [1.0')
+    with pytest.raises(ValueError, match="measures.json is damaged .*measure the run again"):
+        export.describe(run)
     (run / "measures.json").write_text('{"FID": [1.0]}')
     assert export.describe(run)["facts"].numbers == {"FID": [1.0]}
     monkeypatch.setenv("HOME", str(tmp_path))

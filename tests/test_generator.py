@@ -161,3 +161,11 @@ def test_eval_mode_ends_in_the_mode_that_each_network_was_in():
     with eval_mode(G, D, None):
         assert not G.training and not D.training
     assert G.training and not D.training
+
+
+def test_generating_leaves_the_mode_of_each_layer_alone():
+    G = Generator(width=2, z_dim=4, size=16).train()
+    G.net[1].eval()  # a frozen batch norm, as in fine-tuning
+    before = [layer.training for layer in G.modules()]
+    generate(G, torch.randn(2, 4))
+    assert [layer.training for layer in G.modules()] == before

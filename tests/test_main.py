@@ -161,6 +161,16 @@ class Gone(io.StringIO):
         raise OSError("No space left on device")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words, code", [(["recipes"], 0), (["--help"], 0), (["no-command"], 2)])
+def test_a_console_on_a_full_disk_does_not_change_the_exit_code(words, code):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "animegan_helpers", *words]
+        result = subprocess.run(command, stdout=full, stderr=full, env=environment)
+    assert result.returncode == code
+
+
 @pytest.mark.parametrize("names", [("stdout",), ("stderr",), ("stdout", "stderr")])
 def test_a_console_that_is_gone_does_not_end_a_training(names, faces, home, monkeypatch):
     for name in names:

@@ -197,6 +197,9 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(faces, run, tmp_path):
         train(DEFAULT, faces, run, steps=1)
     assert file_bytes(run) == before
     refuse_existing(tmp_path / "new")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="file is a file"):
+        refuse_existing(tmp_path / "file")
 
 
 def test_new_runs_number_up(tmp_path):
@@ -323,6 +326,17 @@ def test_fine_tuning_starts_with_the_networks_of_the_run_and_all_else_anew(
     assert read_history(tmp_path)["step"].tolist() == [1]
 
 
+@pytest.mark.parametrize("state", [{}, {"recipe": {"name": "x"}, "seed": 0}])
+def test_a_checkpoint_without_a_recipe_is_refused_by_the_name_of_its_run(state, uncut, tmp_path):
+    _, run = uncut(DEFAULT)
+    shutil.copy(run / "recipe.json", tmp_path)
+    checkpoints.save(state, checkpoints.at_step(tmp_path, 1))
+    with pytest.raises(CheckpointError, match=f"{tmp_path.name} can't be used"):
+        load_generator(tmp_path)
+    with pytest.raises(CheckpointError, match=f"{tmp_path.name}: "):
+        resume(Trainer(DEFAULT), tmp_path, 1)
+
+
 def test_fine_tuning_moves_the_weights_it_started_with(uncut, faces, tmp_path):
     _, run = uncut(DEFAULT)
     trainer = train(DEFAULT, faces, tmp_path, steps=2, from_run=run)
@@ -331,7 +345,16 @@ def test_fine_tuning_moves_the_weights_it_started_with(uncut, faces, tmp_path):
         assert not torch.equal(weight, before[name])
 
 
-@pytest.mark.parametrize("change", [{"width": 8}, {"z_dim": 9}, {"size": 32}, {"d_norm": "batch"}])
+OTHER = [
+    {"width": 8},
+    {"z_dim": 9},
+    {"size": 32},
+    {"d_norm": "batch"},
+    {"g_activation": "leaky_relu"},  # it has no weights, so all shapes agree
+]
+
+
+@pytest.mark.parametrize("change", OTHER)
 def test_a_run_with_other_networks_is_refused_with_both_ways_out(change, uncut):
     _, run = uncut(DEFAULT)
     with pytest.raises(CheckpointError) as error:

@@ -473,7 +473,8 @@ def test_measuring_against_other_images_than_the_runs_own_causes_a_warning(
 @pytest.mark.parametrize(
     "words, message",
     [
-        (("--count", "64"), "more faces than features"),
+        (("--count", "64"), "more faces than features, and 64 are compared"),
+        (("--count", "1"), "more faces than features, and 1 are compared"),
         (("--count", "0"), "0"),
         (("--seeds", "none"), "none"),
         (("--run", "nowhere"), "nowhere"),
@@ -557,6 +558,9 @@ def test_sampling_replaces_its_own_images_and_no_others(shell, run_folder, home)
         assert_refused(result, f"{name} exists", "choose another name")
         assert path.read_bytes() == content
     assert_refused(shell("sample", "--run", run_folder, "--out", "a.txt"), "a.txt", ".png")
+    Image.new("1", (14_000, 14_000)).save("huge.png")  # more pixels than Pillow opens
+    result = shell("sample", "--run", run_folder, "--count", 4, "--out", "huge.png")
+    assert_refused(result, "huge.png exists", "choose another name")
 
 
 @pytest.mark.parametrize("content", [b"mine", b"[1]", b'{"mine": 1}', b"7"])

@@ -28,13 +28,26 @@ LONGEST = 90  # CPU seconds
 def site(tmp_path_factory):
     """-> the folder of the site. A warning of Sphinx's fails the build."""
     folder = tmp_path_factory.mktemp("build") / "site"
+    beside = folder.with_name("sources")  # of another, who keeps it there
+    beside.mkdir()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, ROOT / "docs" / "build.py", folder]
     result = subprocess.run(command, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 0, result.stdout + result.stderr
     assert after.ru_utime - before.ru_utime < LONGEST
+    assert sorted(folder.parent.iterdir()) == [folder, beside]
     return folder
+
+
+@pytest.mark.parametrize("file", ["photo.jpg", "index.html"])
+def test_a_folder_that_holds_something_else_is_refused_and_kept(file, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / file).write_text("mine")
+    command = [sys.executable, ROOT / "docs" / "build.py", tmp_path / "site"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode and "holds something other than the site" in result.stderr
+    assert (tmp_path / "site" / file).read_text() == "mine"
 
 
 # ---- what the files say ----

@@ -86,6 +86,26 @@ def test_gs_turn_leaves_ds_weights_and_gradients_alone_and_unfreezes_it(inputs):
         assert weight.requires_grad
 
 
+def test_after_an_interrupt_in_gs_turn_d_learns_again(inputs):
+    _, D, opt_g, _, _, _ = inputs
+
+    def interrupted(optimizer, loss):
+        if optimizer is opt_g:
+            raise KeyboardInterrupt
+        trainer_module.descend(optimizer, loss)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_step(*inputs, descend=interrupted)
+    before = [weight.detach().clone() for weight in D.parameters()]
+    train_step(*inputs)
+    for weight, old in zip(D.parameters(), before, strict=True):
+        assert weight.requires_grad and not torch.equal(weight, old)
+
+
+def test_a_new_wording_of_a_recipe_does_not_end_its_runs():
+    Trainer(replace(BCE, about="reworded")).load_state(Trainer(BCE).state())
+
+
 def test_gs_gradients_come_from_its_own_loss_alone(inputs):
     G, D, _, _, real, z = inputs
     own_G = copy.deepcopy(G)
@@ -429,7 +449,7 @@ def test_the_state_of_another_recipe_or_seed_is_refused(recipe, seed, faces):
         other.load_state(begun.state())
     assert flat(other.state()) == before
     message = str(refused.value)
-    assert "seed 3" in message and "Recipe(" not in message
+    assert ("seed 3" in message) == (seed != 3) and "Recipe(" not in message
     for name in ("lr_g", "betas", "z_dim"):
         begun_with = getattr(BCE, name)
         differs = getattr(recipe, name) != begun_with

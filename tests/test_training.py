@@ -115,6 +115,16 @@ def test_a_damaged_last_checkpoint_is_replaced_by_resuming_and_no_row_is_lost(fa
     assert read_history(tmp_path)["step"].tolist() == list(range(1, 8))
 
 
+def test_damaged_checkpoints_of_later_steps_do_not_outlive_a_resumed_run(faces, tmp_path):
+    train(DEFAULT, faces, tmp_path, steps=3, seed=3)
+    for step in (6, 7, 8):
+        checkpoints.at_step(tmp_path, step).write_bytes(b"cut")
+    with pytest.warns(UserWarning, match="step_00000006"):
+        train(DEFAULT, faces, tmp_path, steps=5, seed=3, resume=True)
+    assert [path.name for path in checkpoints.saved(tmp_path)][-1] == "step_00000005.pt"
+    assert checkpoints.newest(tmp_path)["steps_done"] == 5
+
+
 def test_a_history_torn_by_a_power_cut_does_not_stop_a_resumed_run(faces, tmp_path):
     train(DEFAULT, faces, tmp_path, steps=4, seed=3)
     file = tmp_path / "history.jsonl"
