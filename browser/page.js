@@ -114,7 +114,7 @@ class Game {
     this.send(this.isTraining ? "train" : "pause");
     this.find("train").textContent = this.isTraining ? "Pause" : "Train";
     if (!this.isBroken) {
-      this.say(this.isTraining ? "Training." : `Paused at step ${thousands(this.lossD.length)}.`);
+      this.say(this.isTraining ? "Training." : "Paused.");
     }
   }
 
@@ -181,7 +181,7 @@ class FacesGame extends Game {
       if (this.isReady && !this.isTraining) this.send("look");
     };
     get("width").onchange = () => this.reset({ width: Number(get("width").value) });
-    if (options.has("width")) get("width").value = options.get("width");
+    if (["8", "16"].includes(options.get("width"))) get("width").value = options.get("width");
   }
 
   settings() {
@@ -193,12 +193,14 @@ class FacesGame extends Game {
     get("which").textContent = get("ema").checked ? "by G_ema" : "by G";
   }
 
+  // -> a note if the browser changes pixels, or "".
   async load() {
-    const images = await readSheets();
+    const { images, note } = await readSheets();
     drawFaces(get("real"), images);
     get("which").textContent = "by G_ema";
     const width = Number(get("width").value);
     this.start({ images, width, ...this.settings() }, [images.buffer]);
+    return note;
   }
 
   forget() {
@@ -226,13 +228,17 @@ class FacesGame extends Game {
   }
 
   warn({ variety, realVariety, step }) {
-    const isAlike = variety < 0.25 * realVariety;
-    if (this.lossD.slice(-50).some(loss => !Number.isFinite(loss))) {
+    const isAlike = variety < 0.25 * realVariety, recovered = this.broken.at(-1)?.[1] ?? 0;
+    const losses = this.lossD.slice(Math.max(recovered, this.lossD.length - 50));
+    if (losses.some(loss => !Number.isFinite(loss))) {
       this.say("Warning: a loss is not finite. Reset, or recover, and try a lower learning rate.", true);
     } else if (isAlike && step >= 300) {
       this.say("Warning: mode collapse. The faces are alike."
         + (this.isBroken ? " Press Recover." : " Reset, or lower the learning rate."), true);
+    } else if (this.warned) {
+      this.say(this.isBroken ? this.breakMessage : this.isTraining ? "Training." : "Paused.");
     }
+    this.warned = this.find("status").textContent.startsWith("Warning");
   }
 
   // Follow the newest frame, unless an earlier one has been chosen.
@@ -243,12 +249,13 @@ class FacesGame extends Game {
     const isTemporary = isSame ? newest.isTemporary : this.views++ % this.every !== 0;
     if (newest && (isSame || newest.isTemporary)) this.film.pop();
     this.film.push({ step, faces: small, isTemporary });
+    const chosen = this.film[slider.value]?.step;
     if (this.film.length > MOST_FRAMES) {
       this.film = this.film.filter((_, i) => i % 2 === 0 || i === this.film.length - 1);
       this.every *= 2;
     }
     slider.max = this.film.length - 1;
-    if (follows) slider.value = slider.max;
+    slider.value = follows ? slider.max : this.film.findIndex(({ step }) => step >= chosen);
     this.showFrame();
   }
 
@@ -266,7 +273,7 @@ class FacesGame extends Game {
 
 const average = values => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-// The faces of the page's sheets -> (count, 32, 32, 3) bytes.
+// The faces of the page's sheets -> (count, 32, 32, 3) bytes, and a note if they are not intact.
 async function readSheets() {
   const { count, columns, sum } = FACES, images = new Uint8Array(count * FACE);
   let n = 0, total = 0;
@@ -287,8 +294,7 @@ async function readSheets() {
     }
   }
   const note = "This browser changes the pixels of images for your privacy, so the faces may look odd.";
-  if (total !== sum) faces.say(note, true);
-  return images;
+  return { images, note: total === sum ? "" : note };
 }
 
 function drawFaces(canvas, faces) {
@@ -371,7 +377,7 @@ function redraw() {
 const faces = new FacesGame(), points = new PointsGame();
 addEventListener("resize", redraw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-faces.load().then(() => {
-  faces.say("Ready. Press Train.");
+faces.load().then(note => {
+  faces.say(note ? `${note} Press Train.` : "Ready. Press Train.", Boolean(note));
   get("ready-note").textContent = `It was ready after ${Math.round(performance.now())} ms.`;
 }, error => faces.say(`The faces can't be read: ${error.message}`, true));

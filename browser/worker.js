@@ -186,4 +186,11 @@ const actions = {
   },
 };
 
-onmessage = ({ data: { do: name, ...rest } }) => actions[name](rest);
+// An error of an async action reaches the page's `onerror` only if it is thrown again.
+onmessage = async ({ data: { do: name, ...rest } }) => {
+  try {
+    await actions[name](rest);
+  } catch (error) {
+    setTimeout(() => { throw error; });
+  }
+};

@@ -1,8 +1,9 @@
-// browser/page.js and browser/worker.js in Node, without a browser: node page_in_node.mjs SCRIPT
+// browser/page.js and browser/worker.js in Node, without a browser: node page_in_node.mjs SCRIPT [SUM]
 //
 // The elements of the page and the networks are pretended. SCRIPT is the body of a function of
 // `page`, which evaluates a text in the page, and `worker(text, game)`, the same in the worker of
-// one of the games. After each text the messages arrive. What SCRIPT returns is printed as JSON.
+// one of the games. After each text the messages arrive. What SCRIPT returns is printed as JSON. SUM
+// is that of all pixels, which are read as 0.
 import { readFileSync } from "node:fs";
 import vm from "node:vm";
 
@@ -84,7 +85,7 @@ const page = vm.createContext({
   document: { getElementById: id => elements[id] ??= element(), querySelectorAll: () => [] },
   addEventListener() {}, matchMedia: () => ({ addEventListener() {} }),
   drawCurves() {}, drawPlane() {}, thousands: String,
-  KERNEL: "", FACES: { count: 2048, columns: 32, sum: 0 },
+  KERNEL: "", FACES: { count: 2048, columns: 32, sum: Number(process.argv[3] ?? 0) },
 });
 vm.runInContext(source("page.js"), page);
 for (let i = 0; i < 5; i++) {  // the faces are read, the workers get ready

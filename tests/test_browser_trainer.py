@@ -78,7 +78,7 @@ FLIP_R1 = """() => {
 LEARN = """({isFast, steps}) => (async () => {
     await useKernel(isFast ? decode(KERNEL) : null);
     freeTensors();
-    const images = await readSheets(), count = 1024;
+    const { images } = await readSheets(), count = 1024;
     const real = Float32Array.from(images.subarray(0, count * 3072), byte => byte / 127.5 - 1);
     const statistics = colorStatistics(thumbnails(real, count), count);
     const trainer = new Trainer(images, {width: 8, seed: 0});
@@ -424,12 +424,12 @@ def test_the_page_lets_nothing_in_or_out(offline):
 # ---- the page without a browser ----
 
 
-def in_node(script):
+def in_node(script, pixel_sum=0):
     """Run JavaScript beside the page in Node (see page_in_node.mjs) -> what it returns."""
     node = shutil.which("node")
     if not node:
         pytest.skip("Node was not found")
-    command = [node, Path(__file__).parent / "page_in_node.mjs", script]
+    command = [node, Path(__file__).parent / "page_in_node.mjs", script, str(pixel_sum)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -484,6 +484,48 @@ def test_recovering_names_the_step_whose_weights_are_back(game):
     first, trained, status = in_node(script)
     assert first == trained == 7
     assert "the weights of step 7 are back" in status
+
+
+@pytest.mark.parametrize("pixel_sum, is_altered", [(0, False), (7, True)])
+def test_a_browser_that_changes_pixels_is_named_until_training_begins(pixel_sum, is_altered):
+    status = in_node("return page(`faces.find('status').textContent`)", pixel_sum)
+    assert "Press Train." in status
+    assert ("changes the pixels" in status) == is_altered
+
+
+def test_a_chosen_frame_of_the_film_stays_chosen_when_every_second_one_is_dropped():
+    script = """
+        const frame = () => page("faces.film[get('film').value].step"), frames = [];
+        for (let step = 1; step <= 300; step++) {
+            page("faces.step()");
+            if (step === 60) page("get('film').value = 50; faces.showFrame()");
+            if (step >= 60) frames.push(frame());
+        }
+        return frames;
+    """
+    frames = in_node(script)
+    assert len(frames) == 241 and max(frames) - min(frames) <= 1
+
+
+def test_a_warning_ends_with_its_cause():
+    script = """
+        const data = variety => ({ variety, realVariety: 0.2, step: 300 }), said = [];
+        const warn = variety => {
+            page(`faces.warn(${JSON.stringify(data(variety))})`);
+            said.push(page("faces.find('status').textContent"));
+        };
+        page("faces.train()");
+        warn(0.01);
+        warn(0.19);
+        page("faces.lossD = [NaN]");
+        warn(0.19);
+        page("faces.broken = [[0, 1]]");  // broken at step 0, recovered at step 1
+        warn(0.19);
+        return said;
+    """
+    collapse, healthy, not_finite, recovered = in_node(script)
+    assert "mode collapse" in collapse and "not finite" in not_finite
+    assert healthy == recovered == "Training."
 
 
 # ---- the file ----
