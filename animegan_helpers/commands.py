@@ -46,7 +46,7 @@ def download_set(args: Namespace) -> None:
     folder = download.get(args.name)
     run = Path("data/runs") / Path(args.name).stem
     print(f"{len(find_images(folder)):,} images are in {folder.resolve()}")
-    print(f"train on them: python -m animegan_helpers train --data {args.name} --run {run}")
+    print(f'train on them: python -m animegan_helpers train --data "{args.name}" --run "{run}"')
 
 
 def prepare_set(args: Namespace) -> None:
@@ -131,7 +131,7 @@ def report_run(run: Path, trainer: Trainer) -> None:
         f"{trainer.steps_done:,} steps in {minutes:.1f} minutes; 64 faces are in {grid.resolve()}"
     )
     print(f"also in this folder: {names}")
-    print(f"more faces: python -m animegan_helpers sample --run {run}")
+    print(f'more faces: python -m animegan_helpers sample --run "{run}"')
     print("train on: the same command with --resume, and more minutes, epochs or steps in all")
 
 

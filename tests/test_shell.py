@@ -124,7 +124,7 @@ def test_preparing_prints_a_report_and_its_folder_can_be_trained_on(shell, drawn
 def test_downloading_prints_where_the_images_are_and_how_to_train_on_them(shell, drawn_folder):
     printed = succeeded(shell("download", drawn_folder))
     assert f"12 images are in {drawn_folder}" in printed
-    assert f"train --data {drawn_folder} --run data/runs/drawn" in printed
+    assert f'train --data "{drawn_folder}" --run "data/runs/drawn"' in printed  # may hold spaces
 
 
 def test_training_writes_its_images_and_names_them(shell, faces):
