@@ -17,7 +17,7 @@ SHORTER = {  # what a page says -> what it says here
     r"\(2048, 4096, 8192\)": "(256,)",
     r"\brounds=7\b": "rounds=1",
     r"samples=4000": "samples=300",
-    r'"animefacedataset" if has_gpu else None': "None",
+    r'"animefacedataset" if has_gpu [^\n]*else None': "None",
 }
 
 

@@ -407,6 +407,51 @@ def test_a_race_measures_each_mark_and_is_not_run_again(home, monkeypatch):
     assert race.run("small", recipe, 0, marks, home / "race") == result
 
 
+@pytest.mark.parametrize(
+    "marks, seconds, ended, is_same",
+    [
+        ([60, 240], [60.2, 241], False, True),
+        ([30, 60], [60.2, 241], False, False),
+        ([60, 240, 600], [60.2, 241], False, False),
+        ([60], [60.2, 241], False, False),
+        ([60, 240, 600], [60.2, 241], True, True),
+        ([60, 240, 600], [60.2, 100], True, True),  # a loss was not finite
+    ],
+)
+def test_a_race_of_other_marks_is_run_again(marks, seconds, ended, is_same):
+    from race import was_measured_at
+
+    rows = [{"CPU seconds": value} for value in seconds]
+    if ended:
+        rows[-1]["ended"] = "no better in two marks"
+    assert was_measured_at(marks, rows) is is_same
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["busy.py", "--small"],
+        ["run.py", "--small"],
+        ["gpu.py", "--small"],
+        ["gpu.py", "--only", "rates"],
+        ["flow.py", "--faces", "100"],
+    ],
+)
+def test_a_trial_does_not_replace_a_record(words):
+    command = [sys.executable, SCRIPTS / words[0], *words[1:]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "--out" in done.stderr
+
+
+def test_the_runs_of_two_sets_are_not_taken_for_those_of_others(tmp_path):
+    from second_set import check_settings
+
+    check_settings({"first": "a", "second": "b"}, tmp_path)
+    check_settings({"first": "a", "second": "b"}, tmp_path)
+    with pytest.raises(ValueError, match="holds runs of .*'second': 'b'"):
+        check_settings({"first": "a", "second": "c"}, tmp_path)
+
+
 def test_a_race_of_an_older_version_is_run_again(tmp_path):
     from race import finished_result
 

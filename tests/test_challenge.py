@@ -276,8 +276,9 @@ def test_the_curve_of_images_is_measured_published_and_not_measured_again(tmp_pa
     record = json.loads((tmp_path / "out/how_many_images.json").read_text(encoding="utf-8"))
     assert record["runs"] == json.loads(json.dumps(runs))
     assert "20 images, with DiffAugment: 100." in record["alt"]
-    caption = f"a dot for each seed (1), a line that joins the dots ({runs[0]['machine']}"
-    assert caption in record["caption"]
+    assert f"a dot for each run, one seed ({runs[0]['machine']}" in record["caption"]
+    more = [result | {"seed": seed} for result in runs for seed in (0, 1)]
+    assert "a dot for each of 2 seeds, a line for the mean" in how_many_images.caption_of(more)
     assert (tmp_path / "out/how_many_images.png").stat().st_size > 5000
 
 

@@ -175,6 +175,8 @@ def test_each_budget_has_a_recipe_and_marks_on_the_way():
         ("wide", 0, [60, 240, 600]),
     ]
     assert [job[1] for job in jobs] == [0, 0, 0, 1, 1, 1]
+    shared = jobs_of([60, 240], seeds=1)  # one recipe for both: one run
+    assert shared == [("flow", 0, [60, 240]), ("default", 0, [60, 240])]
     long = jobs_of([60, 600], seeds=2, is_long=True)
     assert long[:2] == [("flow", 0, [2400, 7200]), ("long", 0, [60, 240, 600, 2400, 7200])]
     assert long[2:] == jobs_of([60, 600], seeds=2)
@@ -201,6 +203,16 @@ def test_a_longer_budget_goes_on_from_a_shorter_one(name, tmp_path, monkeypatch)
     assert longer["rows"][0] == first["rows"][0] and first["job"]["marks"] == [1]
     assert longer["job"]["marks"] == [1, 2] and longer["rows"][1]["mark"] == 2
     assert longer["rows"][1]["step"] > saved["trainer"]["steps_done"] == first["rows"][0]["step"]
+
+
+def test_a_run_is_not_measured_at_a_mark_that_it_has_passed(tmp_path):
+    from types import SimpleNamespace
+
+    from flow import SAVE_EVERY, measure
+
+    side = SimpleNamespace(timed=SimpleNamespace(cpu_seconds=61 + SAVE_EVERY))
+    with pytest.raises(ValueError, match="was not measured at 60: delete it"):
+        measure(side, {"job": {"marks": [60]}, "rows": []}, None, tmp_path)
 
 
 def test_a_run_that_goes_on_ends_like_one_without_a_stop(tmp_path):

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from pages import PAGES, page_id
-from shorter_pages import shorten, unexpected_errors
+from shorter_pages import SHORTER, shorten, unexpected_errors
 
 from animegan_helpers.prepare import load_faces
 
@@ -351,6 +351,13 @@ def printed(cell):
 def stopped(cell):
     """Whether a cell has stopped with an error."""
     return any(output.output_type == "error" for output in cell.outputs)
+
+
+def test_each_shortened_length_is_on_a_page():
+    """A pattern that no page has any more would leave its long training as it is."""
+    texts = [cell.source for path in PAGES for cell in nbformat.read(path, as_version=4).cells]
+    for pattern in SHORTER:
+        assert any(re.search(pattern, text) for text in texts), pattern
 
 
 @pytest.mark.parametrize("path", PAGES, ids=page_id)

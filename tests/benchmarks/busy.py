@@ -71,13 +71,15 @@ def measure(setting: dict, load: str, arguments: list[str]) -> float:
     busy = None
     if load == "one busy process":
         busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    for training in trainings:
-        training.stdin.write("go\n")
-        training.stdin.flush()
-    rates = [float(training.communicate()[0]) for training in trainings]
-    if busy:
-        busy.kill()
-        busy.wait()
+    try:
+        for training in trainings:
+            training.stdin.write("go\n")
+            training.stdin.flush()
+        rates = [float(training.communicate()[0]) for training in trainings]
+    finally:
+        if busy:
+            busy.kill()
+            busy.wait()
     return statistics.mean(rates)
 
 
@@ -128,5 +130,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if args.worker:
         worker(args.seconds, args.width, args.batch)
+    elif args.small and not args.out:
+        parser.error("the numbers of --small mean nothing: name a folder with --out")
     else:
         main(args.small, args.out)

@@ -29,7 +29,7 @@ from race import second_judge
 from record import processor, write_json
 from torch import Tensor, nn
 
-from animegan_helpers import alarms, device, drawn, metrics, recipes
+from animegan_helpers import alarms, device, drawn, metrics, recipe_json, recipes
 from animegan_helpers import generator as package_generator
 from animegan_helpers.checkpoints import atomic_write
 from animegan_helpers.conditional import (
@@ -216,16 +216,18 @@ def run(kind: str, seed: int, marks: list, folder: str) -> dict:
     torch.set_flush_denormal(True)
     run_folder = Path(folder) / kind / str(seed)
     result_file = run_folder / "result.json"
+    recipe = recipe_json.to_json(recipes.get("default"))
     if result_file.exists():
         result = json.loads(result_file.read_text(encoding="utf-8"))
-        if [row["mark"] for row in result["marks"]] == marks:
+        is_same = result.get("recipe") == json.loads(json.dumps(recipe))
+        if is_same and [row["mark"] for row in result["marks"]] == marks:
             return result
     faces = load_faces("drawn")
     conditions = read_conditions(faces, device.data_folder() / "drawn")
     rows = training_rows(conditions)
     measure = Measure(second_judge(), faces, conditions, rows)
     timed = TimedRun(kind, seed, faces, conditions, rows)
-    result = {"kind": kind, "seed": seed, "marks": []}
+    result = {"kind": kind, "seed": seed, "recipe": recipe, "marks": []}
     result |= {"machine": processor(), "torch": torch.__version__, "date": str(date.today())}
     for mark in marks:
         timed.train_until(mark)

@@ -281,6 +281,11 @@ def measure(side: Side, result: dict, faces: Faces, folder: Path) -> None:
     for mark in job["marks"]:
         if any(row["mark"] == mark for row in result["rows"]):
             continue
+        if side.timed.cpu_seconds > mark + SAVE_EVERY:
+            raise ValueError(
+                f"{folder} has trained for {side.timed.cpu_seconds:.0f} CPU seconds, and was not"
+                f" measured at {mark}: delete it, and run again"
+            )
         try:
             train_until(side.timed, mark, folder / STATE)
             result["rows"] += rows_at(mark, side, job, faces, judge, folder)
@@ -328,11 +333,15 @@ def jobs_of(budgets: list, seeds: int, is_long: bool = False) -> list[tuple[str,
     jobs = []
     if is_long:
         jobs += [("flow", 0, [MARKS[-1], LONGEST]), ("long", 0, gan_marks(LONGEST))]
+    marks_of_recipes = {}
+    for budget in sorted(budgets):
+        name = next(name for name, longest in GAN_RECIPES.items() if budget <= longest)
+        marks = marks_of_recipes.setdefault(name, set())
+        marks.update(gan_marks(budget))
     for seed in range(seeds):
         jobs.append(("flow", seed, sorted(budgets)))  # first: measuring it takes longer
-        for budget in sorted(budgets):
-            name = next(name for name, longest in GAN_RECIPES.items() if budget <= longest)
-            jobs.append((name, seed, gan_marks(budget)))
+        for name, marks in marks_of_recipes.items():
+            jobs.append((name, seed, sorted(marks)))
     return jobs
 
 
@@ -361,6 +370,8 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=COUNT, help="per number")
     parser.add_argument("--out", type=Path, default=plotting.RECORDED)
     args = parser.parse_args()
+    if args.faces != COUNT and args.out == plotting.RECORDED:
+        parser.error(f"the record has {COUNT} faces per number: name another folder with --out")
     if max(args.budgets) >= LONGEST:
         parser.error(f"a budget is below {LONGEST} CPU seconds; --long adds that one")
     folder = device.data_folder() / "flow"

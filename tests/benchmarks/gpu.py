@@ -758,6 +758,8 @@ def main(words: Sequence[str] | None = None) -> None:
         settings = json.loads((args.work / "job.json").read_text(encoding="utf-8"))
         run_part(replace(Job(**settings), part=args.part))
         return
+    if (args.small or args.only) and args.out == plotting.RECORDED:
+        parser.error("--small and --only don't make the whole record: name a folder with --out")
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         measure(args, Path(work))

@@ -115,6 +115,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--out", type=Path, default=plotting.RECORDED)
     args = parser.parse_args()
+    if args.small and args.out == plotting.RECORDED:
+        parser.error("the numbers of --small mean nothing: name another folder with --out")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         results = measure(args.small, Path(work))

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from record import processor, without_build, write_json, write_png
 
-from animegan_helpers import checkpoints, device, metrics, plotting, recipes
+from animegan_helpers import checkpoints, device, metrics, plotting, recipe_json, recipes
 from animegan_helpers.dataset import Faces, batches
 from animegan_helpers.generator import sample
 from animegan_helpers.history import Log
@@ -41,10 +41,14 @@ METHODS = {  # start from the first run's networks? and with which learning rate
 }
 
 
+def shuffled(faces: Faces, seed: int) -> list[int]:
+    """-> all rows of the set in a random order: the first ones are compared with."""
+    return torch.randperm(len(faces), generator=rng(seed, "rows")).tolist()
+
+
 def distances(faces: Faces, images: torch.Tensor, judge: Judge, seed: int) -> dict:
     """Images (N, 3, 64, 64) -> their KID x 1000 and sliced Wasserstein from N faces of the set."""
-    rows = torch.randperm(len(faces), generator=rng(seed, "rows"))[: len(images)].tolist()
-    real = to_tensor(faces[rows])
+    real = to_tensor(faces[shuffled(faces, seed)[: len(images)]])
     mean_kid, _ = metrics.kid(
         extract_features(judge, real), extract_features(judge, images), seed, subsets=20
     )
@@ -52,6 +56,16 @@ def distances(faces: Faces, images: torch.Tensor, judge: Judge, seed: int) -> di
         "KID x 1000": 1000 * mean_kid,
         "sliced Wasserstein": metrics.sliced_wasserstein(real, images, seed),
     }
+
+
+def check_settings(settings: dict, folder: Path) -> None:
+    """Write down what the runs in a folder are made of. Raises ValueError if it holds others."""
+    file = folder / "settings.json"
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if before != settings:
+            raise ValueError(f"{folder} holds runs of {before}: delete it, or change --name")
+    write_json(settings, file)
 
 
 def run(faces: Faces, first: Path, judge: Judge, seed: int, method: str, folder: Path) -> list:
@@ -139,12 +153,14 @@ def main() -> None:
     first = folder / "first"
     judge = load_judge()
     faces = load_faces(args.second)
+    settings = {"first": args.first, "second": args.second, "first steps": args.first_steps}
+    check_settings(settings | {"recipe": recipe_json.to_json(RECIPE)}, folder)
     train_first(args.first, args.first_steps, first)
     runs = []
     for seed in range(args.seeds):
         runs.append({name: run(faces, first, judge, seed, name, folder) for name in METHODS})
-    rows = torch.randperm(len(faces), generator=rng(0, "floor"))[:COUNT].tolist()
-    floor = distances(faces, to_tensor(faces[rows]), judge, 1)
+    other = to_tensor(faces[shuffled(faces, 0)[COUNT : 2 * COUNT]])  # not those compared with
+    floor = distances(faces, other, judge, 0)
     means = means_of(runs, floor)
     write_png(draw(folder), plotting.RECORDED / f"{args.name}.png")
     steps = checkpoints.newest(first)["steps_done"]
