@@ -306,7 +306,7 @@ def write_damaged(folder: Path, count: int) -> dict[str, str]:
 def missing(reason):
     """Skip the test, or fail where a browser is required."""
     message = (
-        f"{reason}: the browser tests need it (apt-get install chromium; pip install playwright)"
+        f"{reason}: tests need it (apt-get install chromium nodejs; pip install playwright)"
     )
     if os.environ.get("ANIMEGAN_NEEDS_BROWSER"):
         pytest.fail(message)

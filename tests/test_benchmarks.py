@@ -544,6 +544,19 @@ def test_the_training_numbers_notice_a_change_of_the_trainer(monkeypatch):
     assert changed != pytest.approx(recorded[name], rel=5e-3, abs=5e-4)
 
 
+def test_the_training_numbers_notice_that_the_learning_rates_no_longer_decay(monkeypatch):
+    from training_numbers import numbers_of, recorded_recipes
+
+    from animegan_helpers.trainer import Trainer
+
+    recorded = read_json(plotting.RECORDED / "training_numbers.json")
+    recorded = recorded["loss_d, loss_g, mean absolute pixel"]
+    monkeypatch.setattr(Trainer, "_set_learning_rates", lambda trainer: None)
+    name = "recipe: default with DiffAugment"
+    changed = numbers_of(*recorded_recipes()[name])
+    assert changed != pytest.approx(recorded[name], rel=5e-3, abs=5e-4)
+
+
 @pytest.mark.parametrize(
     "group, name, seed, last",
     [

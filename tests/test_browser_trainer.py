@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import missing
 from torch.optim.swa_utils import update_bn
 
 from animegan_helpers import trainer
@@ -428,7 +429,7 @@ def in_node(script, pixel_sum=0):
     """Run JavaScript beside the page in Node (see page_in_node.mjs) -> what it returns."""
     node = shutil.which("node")
     if not node:
-        pytest.skip("Node was not found")
+        missing("Node was not found")
     command = [node, Path(__file__).parent / "page_in_node.mjs", script, str(pixel_sum)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -19,18 +19,22 @@ from animegan_helpers.trainer import Trainer
 
 STEPS = 3  # later steps multiply what rounding changes
 SMALL = {"width": 8, "batch": 8}
+EARLY = {"lr_decay_start": 1, "r1_every": 2}  # where a recipe has later ones, to be seen at once
 NAMED = ("default-gpu", "wide", "long", "pretrained")  # recorded by other scripts than race.py
 
 
 def recorded_recipes() -> dict[str, tuple[str, recipes.Recipe]]:
     """-> by "group: name" the variant and the recipe, made small; recipes that train alike once."""
     found = {f"recipe: {name}": ("", recipes.get(name)) for name in NAMED}
+    found["recipe: default with DiffAugment"] = ("", recipes.get("default", augment=True))
     for group, (entries, _) in GROUPS.items():
         for name, recipe in entries.items():
             found[f"{group}: {name}"] = (VARIANT_OF.get(name, ""), recipe)
     kept = {}
     for name, (variant, recipe) in found.items():
         small = recipe.changed(**SMALL, name="small", about="", steps=0, epochs=0)
+        early = {key: min(value, getattr(small, key)) for key, value in EARLY.items()}
+        small = small.changed(**early)
         if (variant, small) not in kept.values():
             kept[name] = (variant, small)
     return kept
