@@ -305,9 +305,7 @@ def write_damaged(folder: Path, count: int) -> dict[str, str]:
 
 def missing(reason):
     """Skip the test, or fail where a browser is required."""
-    message = (
-        f"{reason}: tests need it (apt-get install chromium nodejs; pip install playwright)"
-    )
+    message = f"{reason}: tests need it (apt-get install chromium nodejs; pip install playwright)"
     if os.environ.get("ANIMEGAN_NEEDS_BROWSER"):
         pytest.fail(message)
     pytest.skip(message)
