@@ -56,7 +56,7 @@ TRIED = [  # for `Flow`: one seed, 500 faces, 60 CPU seconds ("then": 240), or w
     "16x16 positions, width 32, batch 32; the network's output is the image: FID 30",
     "... a parameter for each position, earlier times, rate 3e-3, batch 16: FID 30",
     "... down to 2x2 positions: stopped after 40 CPU seconds",
-    "8x8 positions, width 96, rate 2e-3, batch 16: FID 37, but whole faces; so width 64 was used",
+    "8x8 positions, width 96, rate 2e-3, batch 16: FID 37, but whole faces",
     "16x16 positions, width 48, rate 1e-3; a network's correction of the best linear guess: FID 55",
     "... 8x8 positions, width 64: FID 55, and 54 after 150 CPU seconds",
     "32x32 positions, width 16, the image, a parameter for each position: FID 21, then 19",
