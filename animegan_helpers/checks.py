@@ -160,11 +160,15 @@ def _equal(answer, truth) -> bool:
     """Whether an answer is right. One that can't be compared, such as None, is not."""
     if isinstance(truth, (str, bool)) or truth is None:
         return type(answer) is type(truth) and answer == truth
+    truth = torch.as_tensor(truth).cpu()
     try:
-        answer = torch.as_tensor(answer).cpu()
+        return _agree(torch.as_tensor(answer).cpu(), truth)
     except Exception:  # it is no number, and may fail in any way
         return False
-    truth = torch.as_tensor(truth).cpu()
+
+
+def _agree(answer: torch.Tensor, truth: torch.Tensor) -> bool:
+    """Whether numbers are of one kind, and equal: counts exactly, others within 1 %."""
     is_one_kind = (answer.dtype == torch.bool) == (truth.dtype == torch.bool)
     if answer.is_complex() or not is_one_kind:
         return False

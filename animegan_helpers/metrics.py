@@ -148,7 +148,9 @@ def thumbnails(faces: AnyFaces, size: int = 16) -> Tensor:
 def nearest(rows: Tensor, others: Tensor, size: int = 256) -> tuple[Tensor, Tensor]:
     """Thumbnails or features (N, d) and (M, d) -> (N,) distances to the nearest, (N,) its index."""
     smallest = [torch.cdist(part, others).min(dim=1) for part in rows.split(size)]
-    return torch.cat([part.values for part in smallest]), torch.cat([p.indices for p in smallest])
+    distances = torch.cat([part.values for part in smallest])
+    indices = torch.cat([part.indices for part in smallest])
+    return distances, indices
 
 
 def memorized(fake: Tensor, train: Tensor, held_out: Tensor, percent: float = 1.0) -> dict:
@@ -157,7 +159,7 @@ def memorized(fake: Tensor, train: Tensor, held_out: Tensor, percent: float = 1.
     Held-out real faces are the control. `share`: the fraction of fakes nearer to a training face
     than all but `percent` % of the held-out faces are. By chance it is about percent / 100, and
     more for few held-out faces: for 1 %, 1.3 % of 410, 7 % of 16. `ratio`: the fakes' median
-    distance over that of the held-out faces. `distances`, `rows`: to and of the nearest.
+    distance over theirs. `distances`, `rows`: of each fake to its nearest training face.
     """
     distances, rows = nearest(fake, train)
     control, _ = nearest(held_out, train)

@@ -50,7 +50,8 @@ def train_step(
     D.requires_grad_(True)  # also after a step that was interrupted in G's turn
     fake = G(z)  # generated once, used in both turns
     if augment:
-        real, fake = augment(real), augment(fake)
+        real = augment(real)
+        fake = augment(fake)
 
     # D's turn: detach, so that G does not learn from it
     real_logits = D(real)
@@ -64,7 +65,6 @@ def train_step(
     loss_g = loss.g_loss(D(fake), real_logits.detach())
     descend(opt_g, loss_g)
     D.requires_grad_(True)
-
     scores = loss.scores(real_logits.detach(), fake_logits.detach())
     return loss_d.detach(), loss_g.detach(), *scores
 
