@@ -46,7 +46,7 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
 
 
 def is_explorer(output: nbformat.NotebookNode) -> bool:
-    """Whether an output of a cell is a widget, or a frame with a page of 3 MB."""
+    """Whether an output of a cell is a widget, or a frame with a page of 4 MB."""
     data = output.get("data", {})
     return WIDGET in data or "<iframe" in data.get("text/html", "")
 

@@ -83,6 +83,9 @@ def pytest_collection_modifyitems(items):
 if sys.platform == "win32":  # these measure memory or file limits as only Unix can
     collect_ignore = ["test_checkpoints.py", "test_images.py", "test_promises.py", "test_site.py"]
 
+    def pytest_report_header() -> str:
+        return f"not run on Windows: {', '.join(collect_ignore)}"
+
 
 @pytest.fixture
 def often(request):

@@ -94,7 +94,7 @@ def test_pages_are_small_and_hold_no_widget_state(page):
     text = page["path"].read_text(encoding="utf-8")
     assert "application/vnd.jupyter.widget-view+json" not in text
     html = [output.get("data", {}).get("text/html", "") for output in outputs(page)]
-    assert not any("<iframe" in "".join(text) for text in html), "a frame holds 3 MB"
+    assert not any("<iframe" in "".join(text) for text in html), "a frame holds 4 MB"
 
 
 def test_every_figure_has_alt_text_and_is_not_empty(page):

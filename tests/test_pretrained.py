@@ -165,7 +165,7 @@ def test_the_pretrained_tables_have_the_names_that_measuring_gives():
     names |= {"total variation distance, %", "precision, %", "recall, %"}
     floor = {f"{name} (real)" for name in names}
     assert set(tables["measures"]) == names | floor | {"copies, %"}
-    assert tables["training images"] == 16_384
+    assert tables["training images"] == 32_768
     assert list(tables["effects"]) == NAMES
     for row in tables["effects"].values():
         assert set(row) == {"correct", "moves"}

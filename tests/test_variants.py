@@ -166,14 +166,14 @@ def test_a_blur_lowers_contrast_and_keeps_the_mean():
 def test_an_encoder_learns_and_can_be_kept(faces, tmp_path, monkeypatch):
     import real_features
 
-    from animegan_helpers import checkpoints
-
     monkeypatch.setattr(real_features, "BATCH", 4)
     encoder = real_features.train_encoder(faces, 0.02, torch.device("cpu"))
     fresh = real_features.train_encoder(faces, 0.0001, torch.device("cpu"))
     assert not torch.equal(weights(encoder), weights(fresh))
-    path = checkpoints.save(encoder.state_dict(), tmp_path / "encoder.pt")
+    path = tmp_path / "encoder.pt"
+    real_features.save_encoder(encoder, 0.02, path)
     images = torch.randn(2, 3, 64, 64)
-    loaded = real_features.load_encoder(path)
+    loaded, minutes = real_features.load_encoder(path)
+    assert minutes == 0.02
     assert torch.equal(loaded(images), encoder(images))
     assert loaded(images).shape == (2, 128)

@@ -4,7 +4,8 @@ python tests/benchmarks/gallery.py DATA [--minutes 110] [--threads 1]
 -> recorded/gallery_film.png, gallery_faces.png, gallery.gif and .json
 
 DATA is a set as `train --data` takes it. The run is data/runs/gallery. Interrupted, or given more
-minutes, it goes on.
+minutes, it goes on. For a GPU add `--width 64 --batch 128 --name gallery_gpu`: another name of the
+run and of the files.
 """
 
 import argparse
@@ -91,6 +92,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("data")
     parser.add_argument("--minutes", type=float, default=110)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--name", default="gallery")
     return parser.parse_args()
 
 
@@ -98,17 +102,19 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    run = device.data_folder() / "runs" / "gallery"
+    run = device.data_folder() / "runs" / args.name
     faces = load_faces(args.data)
+    recipe = recipes.get("long", width=args.width, batch=args.batch)
+    where = device.pick().device
     resume = bool(checkpoints.saved(run))
-    trainer = train(recipes.get("long"), faces, run, minutes=args.minutes, resume=resume)
+    trainer = train(recipe, faces, run, minutes=args.minutes, device=where, resume=resume)
     numbers = measures(trainer.ema_generator(), faces)
     what = f"The recipe long on {len(faces):,} real anime faces"
-    caption = record.main(run, "gallery", what)
+    caption = record.main(run, args.name, what)
     grids, steps = sample_grids(run, FRAMES)
-    animate(grids, plotting.RECORDED / "gallery.gif")
+    animate(grids, plotting.RECORDED / f"{args.name}.gif")
     results = {"caption": caption, "faces": COUNT, "measures": numbers, "frames": steps}
-    record.write_json(results, plotting.RECORDED / "gallery.json")
+    record.write_json(results, plotting.RECORDED / f"{args.name}.json")
     print(json.dumps(results, indent=1))
 
 

@@ -2,26 +2,30 @@
 
 python tests/benchmarks/make_pretrained.py [STEPS] -> animegan_helpers/pretrained/
 
-It works in data/pretrained/. Interrupted, it goes on. A judge that is there stays: all published
-tables are measured with it.
+It works in data/pretrained/. Interrupted, it goes on. The training is meant for a GPU; its folder,
+data/pretrained/run, can be moved, and the rest be done on another machine. A judge that is there
+stays: all published tables are measured with it.
 """
 
 import copy
+import json
 import sys
 from datetime import date
 from pathlib import Path
 
 import torch
 from pretrained_card import effects_table, pretrained_card
-from record import processor, without_build, write_json, write_png
+from record import versions, without_build, write_json, write_png
 
 from animegan_helpers import checkpoints, device, drawn, latent, metrics, plotting, recipes
 from animegan_helpers.dataset import Faces
 from animegan_helpers.generator import Generator, sample
+from animegan_helpers.images import to_pixels
 from animegan_helpers.judge import (
     PRETRAINED,
     Judge,
     accuracy,
+    extract_features,
     load_judge,
     save_judge,
     train_judge,
@@ -36,6 +40,9 @@ from animegan_helpers.widgets import Explorer
 
 WORK = device.data_folder() / "pretrained"
 RUN = WORK / "run"
+FACTS = RUN / "facts.json"  # of its training, once it has finished
+COUNT = 2000  # faces per number
+FACTORS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)  # of the length of latent vectors
 
 
 def labeled_faces(name: str, count: int, seed: int) -> tuple[Faces, torch.Tensor]:
@@ -56,12 +63,46 @@ def judge_at(path: Path, count: int, seed: int) -> Judge:
 
 
 def train_generator(recipe: Recipe, faces: Faces) -> None:
-    """Train in the folder `RUN`. Exits if it was stopped before the recipe's last step."""
+    """Train in the folder `RUN` -> facts.json there.
+
+    Exits if it was stopped before the recipe's last step.
+    """
     resume = bool(checkpoints.saved(RUN))
-    trainer = train(recipe, faces, RUN, device=device.pick().device, resume=resume)
+    where = device.pick().device
+    trainer = train(recipe, faces, RUN, device=where, resume=resume)
     if trainer.steps_done < recipe.steps:
         done = f"step {trainer.steps_done:,} of {recipe.steps:,}"
         sys.exit(f"stopped at {done}: the same command goes on")
+    facts = {
+        "faces": len(faces),
+        "steps": trainer.steps_done,
+        "minutes": round(trainer.seconds / 60),
+        "machine": versions(where)["machine"],
+        "torch": without_build(torch.__version__),
+        "date": str(date.today()),
+    }
+    write_json(facts, FACTS)
+
+
+def fid_by_factor(G: Generator, faces: Faces, judge: Judge) -> dict[float, float]:
+    """-> the FID of faces whose latent vectors were multiplied by each of `FACTORS`."""
+    real = extract_features(judge, faces[:COUNT])
+    distances = {}
+    for factor in FACTORS:
+        fake = to_pixels(sample(lengthened(G, factor), COUNT, 0, "factor"))
+        distances[factor] = metrics.fid(real, extract_features(judge, fake))
+    return distances
+
+
+def lengthened(G: Generator, factor: float) -> Generator:
+    """-> a generator that makes of z what `G` makes of factor * z.
+
+    Its first layer's weight is multiplied. The batch norm behind it, in eval mode, stays as it is.
+    """
+    G = copy.deepcopy(G)
+    with torch.no_grad():
+        G.net[0].weight *= factor
+    return G
 
 
 def save_generator(G: Generator, directions: dict[str, torch.Tensor], recipe: Recipe) -> None:
@@ -69,19 +110,6 @@ def save_generator(G: Generator, directions: dict[str, torch.Tensor], recipe: Re
     half = {name: direction.half() for name, direction in directions.items()}
     content = to_safetensors(copy.deepcopy(G).half(), half, recipe)
     checkpoints.atomic_write(PRETRAINED / "generator.safetensors", content)
-
-
-def training_facts(count: int) -> dict:
-    """The number of training faces -> what the card says about the training."""
-    state = checkpoints.newest(RUN)
-    return {
-        "faces": count,
-        "steps": state["steps_done"],
-        "hours": round(state["seconds"] / 3600, 1),
-        "machine": processor(),
-        "torch": without_build(torch.__version__),
-        "date": str(date.today()),
-    }
 
 
 def draw_sliders() -> None:
@@ -92,26 +120,30 @@ def draw_sliders() -> None:
 
 def main(steps: str = "") -> None:
     recipe = recipes.get("pretrained", steps=int(steps) if steps else None)
-    training_faces, _ = labeled_faces("trained", 16_384, 1)
-    train_generator(recipe, training_faces)
+    training_faces, _ = labeled_faces("trained", 32_768, 1)
+    if not FACTS.exists():
+        train_generator(recipe, training_faces)
 
-    test_faces, test_labels = labeled_faces("test", 2000, 4)
+    test_faces, test_labels = labeled_faces("test", COUNT, 4)
     PRETRAINED.mkdir(exist_ok=True)
     first = judge_at(PRETRAINED / "judge.pt", 4096, 2)
     second = judge_at(WORK / "second_judge.pt", 4096, 3)
 
     G = load_generator(RUN)
+    distances = fid_by_factor(G, training_faces, first)
+    G = lengthened(G, min(distances, key=distances.get))
     save_generator(G, latent.attribute_directions(G, first), recipe)
     G, directions = load_pretrained()  # measured as it is published: in half precision
     tables = {
         "accuracy": accuracy(first, test_faces, test_labels),
         "second judge's accuracy": accuracy(second, test_faces, test_labels),
         "effects": latent.effects(G, second, directions),
+        "FID by factor": distances,
         "training images": len(training_faces),
         "measures": metrics.measure(G, training_faces, first, test_faces),
     }
     write_json(tables, PRETRAINED / "tables.json")
-    card = pretrained_card(tables, training_facts(len(training_faces)))
+    card = pretrained_card(tables, json.loads(FACTS.read_text(encoding="utf-8")))
     (PRETRAINED / "README.md").write_text(card, encoding="utf-8")
     write_png(plotting.grid(sample(G, 32, 0), 8), PRETRAINED / "faces.png")
     draw_sliders()

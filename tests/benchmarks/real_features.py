@@ -1,8 +1,8 @@
 """Features of real faces, learned without labels on the set itself (SimCLR, arXiv:2002.05709).
 
-python tests/benchmarks/real_features.py DATA [--minutes 40]
--> data/features/NAME.pt: the network; a table of how its KID rises with blur, noise, and synthetic
-faces mixed in
+python tests/benchmarks/real_features.py DATA [--minutes 40] [--runs RUN ...]
+-> data/features/NAME.pt: the network; recorded/real_features.json and a table: how its distances
+rise with blur, noise, and synthetic faces mixed in, and those of the runs' faces
 
 Two random crops of a face, tinted differently, must get similar features, and those of two faces
 different ones. Blur and noise are no part of it, so that the features can see them.
@@ -15,17 +15,20 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from record import versions, write_json
 from torch import nn
 from tqdm import tqdm
 
-from animegan_helpers import checkpoints, device, metrics
+from animegan_helpers import checkpoints, device, metrics, plotting
 from animegan_helpers.dataset import BatchOrder, Faces
 from animegan_helpers.device import move
+from animegan_helpers.generator import sample
 from animegan_helpers.images import to_tensor
 from animegan_helpers.judge import extract_features
 from animegan_helpers.layers import down
 from animegan_helpers.prepare import load_faces
 from animegan_helpers.rng import rng
+from animegan_helpers.runs import load_generator
 
 COUNT = 2000  # faces per number
 BATCH = 256
@@ -120,11 +123,18 @@ def train_encoder(
     return encoder.eval()
 
 
-def load_encoder(path: Path) -> Encoder:
-    """A file that this script wrote -> the encoder, in eval mode."""
+def save_encoder(encoder: Encoder, minutes: float, path: Path) -> None:
+    """An encoder, and how long it was trained -> a file."""
+    weights = {name: value.cpu() for name, value in encoder.state_dict().items()}
+    checkpoints.save({"weights": weights, "minutes": minutes}, path)
+
+
+def load_encoder(path: Path) -> tuple[Encoder, float]:
+    """A file of `save_encoder` -> the encoder, in eval mode, and the minutes of its training."""
+    saved = checkpoints.load(path)
     encoder = Encoder()
-    encoder.load_state_dict(checkpoints.load(path))
-    return encoder.eval()
+    encoder.load_state_dict(saved["weights"])
+    return encoder.eval(), saved["minutes"]
 
 
 def distances(encoder: Encoder, real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:
@@ -145,8 +155,11 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return F.conv2d(images, kernel[:, :, :, None], groups=len(kernel))
 
 
-def calibration(encoder: Encoder, faces: Faces) -> dict[str, dict]:
-    """-> by name of what was done to `COUNT` real faces: their distance from `COUNT` others."""
+def table_of(encoder: Encoder, faces: Faces, runs: list[Path]) -> dict[str, dict]:
+    """-> by name of what was done to `COUNT` real faces: their distance from `COUNT` others.
+
+    Then the same for `COUNT` faces of each run.
+    """
     rows = torch.randperm(len(faces), generator=rng(0, "rows")).tolist()
     real = to_tensor(faces[rows[:COUNT]])
     other = to_tensor(faces[rows[COUNT : 2 * COUNT]])
@@ -160,6 +173,8 @@ def calibration(encoder: Encoder, faces: Faces) -> dict[str, dict]:
     for share in (0.1, 0.25, 0.5, 1.0):
         count = round(share * COUNT)
         sets[f"{share:.0%} synthetic"] = torch.cat([synthetic[:count], other[count:]])
+    for run in runs:
+        sets[f"run {run.name}"] = sample(load_generator(run), COUNT, 0)
     return {name: distances(encoder, real, images) for name, images in sets.items()}
 
 
@@ -174,13 +189,18 @@ def main() -> None:
     )
     parser.add_argument("data")
     parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--runs", type=Path, nargs="+", default=[])
     args = parser.parse_args()
     faces = load_faces(args.data)
     path = features_file(faces.folder.name)
     if not path.exists():
         encoder = train_encoder(faces, args.minutes, device.pick().device)
-        checkpoints.save({name: value.cpu() for name, value in encoder.state_dict().items()}, path)
-    for name, row in calibration(load_encoder(path), faces).items():
+        save_encoder(encoder, args.minutes, path)
+    encoder, minutes = load_encoder(path)
+    table = table_of(encoder, faces, args.runs)
+    results = versions("cpu") | {"minutes": minutes, "images": len(faces), "faces": COUNT}
+    write_json(results | {"distances": table}, plotting.RECORDED / "real_features.json")
+    for name, row in table.items():
         print(f"{name:<28}" + "".join(f"{key} {value:9.2f}   " for key, value in row.items()))
 
 
