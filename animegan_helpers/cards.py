@@ -59,7 +59,8 @@ License of the weights: {license}
 
 The sliders: {directions}.
 
-At their ends, faces fall apart. The generator only knows faces like those that it learned from.
+Near their ends, faces can have faults, and other attributes change. The generator only knows faces
+like those that it learned from.
 """
 SPACE = """---
 title: {title}

@@ -104,7 +104,7 @@ def test_the_card_has_data_recipe_and_measures_and_shows_samples(toy, tmp_path):
     assert "No image made by anybody else was used" in text
     assert "It was trained on 12,345 images." in text
     assert "| lr_g | 0.001 |" in text
-    assert "| steps | 20000 |" in text
+    assert "| steps | 59617 |" in text
     assert "16x16 pixels" in text
     assert metrics.format_table(numbers) in text
     assert "4.00 ± 1.41" in text
@@ -234,11 +234,11 @@ def test_the_pretrained_generator_is_described_with_its_measures():
     known = export.describe()
     facts = known["facts"]
     assert facts.recipe.name == "pretrained"
-    assert facts.images == 16_384
+    assert facts.images == 32_768
     assert facts.data == "drawn"
     for name in ("FID", "precision, %", "recall, %"):
         assert len(facts.numbers[name]) == 3
-    expected = {"width": 32, "z_dim": 128, "size": 64, "activation": "relu"}
+    expected = {"width": 36, "z_dim": 128, "size": 64, "activation": "relu"}
     assert generator_arguments(known["G"]) == expected
 
 

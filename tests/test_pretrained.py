@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -165,10 +166,34 @@ def test_the_pretrained_tables_have_the_names_that_measuring_gives():
     names |= {"total variation distance, %", "precision, %", "recall, %"}
     floor = {f"{name} (real)" for name in names}
     assert set(tables["measures"]) == names | floor | {"copies, %"}
+    for part in ("second judge's measures", "measures as trained"):
+        assert set(tables[part]) == names | floor
     assert tables["training images"] == 32_768
     assert list(tables["effects"]) == NAMES
     for row in tables["effects"].values():
         assert set(row) == {"correct", "moves"}
+
+
+def test_the_pretrained_generators_factor_is_the_one_with_the_lowest_fid():
+    tables = json.loads((PRETRAINED / "tables.json").read_text(encoding="utf-8"))
+    distances = tables["FID by factor"]
+    factor = min(distances, key=distances.get)
+    card = (PRETRAINED / "README.md").read_text(encoding="utf-8")
+    assert f"was multiplied by\n{factor}." in card
+    assert f"{distances[factor]:.2f} with {factor}" in card
+
+
+def test_a_lengthened_generator_does_what_longer_latent_vectors_do(small, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
+    from make_pretrained import lengthened
+
+    G, _ = small
+    z = sample_z(8, G.z_dim, 5)
+    faces = generate(G, z)
+    longer = generate(lengthened(G, 1.2), z)
+    assert torch.allclose(longer, generate(G, 1.2 * z), atol=1e-5)
+    assert not torch.allclose(longer, faces, atol=1e-2)
+    assert torch.equal(generate(G, z), faces)
 
 
 # ---- the newest run ----

@@ -1,15 +1,16 @@
-"""The recipe `long` on a real set: the best faces that this machine makes in the time it is given.
+"""Faces of the recipe `long` on a real set, after so many minutes.
 
-python tests/benchmarks/gallery.py DATA [--minutes 110] [--threads 1]
--> recorded/gallery_film.png, gallery_faces.png, gallery.gif and .json
+python tests/benchmarks/gallery.py DATA [--minutes 110] [--threads 1] [--width 32] [--batch 32]
+[--name gallery] -> recorded/gallery_film.png, gallery_faces.png, gallery.gif and .json
 
 DATA is a set as `train --data` takes it. The run is data/runs/gallery. Interrupted, or given more
-minutes, it goes on. For a GPU add `--width 64 --batch 128 --name gallery_gpu`: another name of the
-run and of the files.
+minutes, it goes on. It trains on a GPU if there is one. There, add `--width 64 --batch 128 --name
+gallery_gpu`: the run and the files get this name.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import record
@@ -108,6 +109,8 @@ def main() -> None:
     where = device.pick().device
     resume = bool(checkpoints.saved(run))
     trainer = train(recipe, faces, run, minutes=args.minutes, device=where, resume=resume)
+    if trainer.seconds < 60 * args.minutes:
+        sys.exit(f"stopped after {trainer.seconds:.0f} s: the same command goes on")
     numbers = measures(trainer.ema_generator(), faces)
     what = f"The recipe long on {len(faces):,} real anime faces"
     caption = record.main(run, args.name, what)

@@ -68,7 +68,7 @@ def main() -> None:
     )
     offsets = ", ".join(f"{name} {offset:+g}" for name, offset in OFFSETS.items())
     alt = (
-        "A web page: a large generated face with long white hair above twelve small ones; beside it"
+        "A web page: a large generated face with long blond hair above twelve small ones; beside it"
         " the buttons Random face, Walk, Reset sliders, Save as PNG, Copy link, and eight sliders"
         f" ({offsets}, all others 0). Below them a slider from face A to face B. {caption}"
     )

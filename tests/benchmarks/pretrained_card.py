@@ -16,7 +16,7 @@ def effects_table(effects: dict) -> str:
     """Effects of directions -> a table: how often each is correct, how far it moves each scale."""
     rows = []
     for name, effect in effects.items():
-        cells = [name, f"{effect['correct']:.0%}"]
+        cells = [name, f"{effect['correct']:.1%}"]
         for scale in SCALES:
             move = f"{effect['moves'][scale]:+.1f}"
             cells.append(f"**{move}**" if scale == name else move)
@@ -65,10 +65,10 @@ faces, drawn by this project's own code (`drawn`, seed 1); recipe `{recipe.name}
 (seeds 2 and 3).
 
 **Longer latent vectors.** After the training, the weight of the first layer was multiplied by
-{factor}. This does the same as to multiply each latent vector: truncation the other way around.
-It makes attributes that the generator rarely generates, such as ponytails, more frequent. The
-factor is the one with the lowest FID against training faces, by the package's judge (2,000 faces,
-one sample): {", ".join(f"{value:.2f} with {name}" for name, value in distances.items())}.
+{factor}. This has the same effect as multiplying each latent vector by {factor}, the opposite of
+truncation. It makes what the generator generated too rarely, such as accessories, more frequent.
+The factor is the one with the lowest FID against training faces, by the package's judge (2,000
+faces, one sample): {", ".join(f"{value:.2f} with {name}" for name, value in distances.items())}.
 
 **Data and rights.** No image by anybody else was used. The license is MIT, like that of the
 project.
@@ -79,10 +79,11 @@ def card_of_results(tables: dict) -> str:
     """The tables -> the second half of the card: what was measured."""
     return f"""
 **How good it is.** Each row is the mean over three samples of 2,000 faces, and its standard
-deviation. The features are those of the package's judge. Rows with "(real)" are the floor: the same
-number for other synthetic faces. Lower is better, except for precision, recall and the color pairs,
-of which 80 are possible. Copies are counted against 2,000 faces that the generator never saw; 1 %
-is chance.
+deviation. FID, KID, precision and recall use the features of the package's judge, the color pairs
+and the total variation distance its predictions, sliced Wasserstein the pixels. Rows with "(real)"
+give the same number for other synthetic faces: for a distance, the floor. Lower is better, except
+for precision, recall and the color pairs, of which 80 are possible. Copies are counted in small
+images, against 2,000 faces that the generator never saw; 1 % is chance.
 
 ```
 {metrics.format_table(tables["measures"])}
@@ -91,7 +92,8 @@ is chance.
 **What the directions do.** 200 latent vectors were moved from -4 to +4 along each direction. A
 *second* judge, which had no part in finding the directions, scored the faces. *Correct* is the
 share of latent vectors whose scale increased. The other numbers are the mean change of each scale,
-in its standard deviations over random latent vectors.
+in its standard deviations over random latent vectors. The scales don't show everything: blue and
+green hair count alike, and hair styles don't count.
 
 {effects_table(tables["effects"])}
 
@@ -100,6 +102,7 @@ in its standard deviations over random latent vectors.
 {accuracy_table(tables)}
 
 **Limits.** The generator knows one style, one pose and 64x64 pixels. It has never seen a photo or a
-painting. Far along a direction, faces fall apart. The judge is reliable for colors and lengths, and
-less so for mouths.
+painting. Far along a direction, faces fall apart. The low end of *mouth closed to open* is mostly a
+small round mouth, not a closed one. The judge is reliable for colors and lengths, and less so for
+mouths, accessories and the shape of eyes.
 """

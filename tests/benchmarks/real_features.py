@@ -4,8 +4,9 @@ python tests/benchmarks/real_features.py DATA [--minutes 40] [--runs RUN ...]
 -> data/features/NAME.pt: the network; recorded/real_features.json and a table: how its distances
 rise with blur, noise, and synthetic faces mixed in, and those of the runs' faces
 
-Two random crops of a face, tinted differently, must get similar features, and those of two faces
-different ones. Blur and noise are no part of it, so that the features can see them.
+Two random crops of a face, mirrored and tinted differently, must get similar features, and those of
+two faces different ones. Noise is no part of it, and a crop blurs only a little, so that the
+features can see both. The encoder has seen the real faces that it compares, and no generated ones.
 """
 
 import argparse
@@ -192,6 +193,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, nargs="+", default=[])
     args = parser.parse_args()
     faces = load_faces(args.data)
+    if len(faces) < 2 * COUNT:
+        parser.error(f"{args.data} has {len(faces)} faces: {2 * COUNT} or more are compared")
     path = features_file(faces.folder.name)
     if not path.exists():
         encoder = train_encoder(faces, args.minutes, device.pick().device)
@@ -199,6 +202,7 @@ def main() -> None:
     encoder, minutes = load_encoder(path)
     table = table_of(encoder, faces, args.runs)
     results = versions("cpu") | {"minutes": minutes, "images": len(faces), "faces": COUNT}
+    results |= {"set": faces.report.source}
     write_json(results | {"distances": table}, plotting.RECORDED / "real_features.json")
     for name, row in table.items():
         print(f"{name:<28}" + "".join(f"{key} {value:9.2f}   " for key, value in row.items()))
