@@ -550,7 +550,7 @@ def test_the_page_says_how_long_a_face_takes(opened, capsys):
     }""")
     with capsys.disabled():
         load = os.getloadavg()[0]
-        print(f"\nthe web page: {rate:.0f} faces per second at width 32, load {load:.1f}")
+        print(f"\nthe web page: {rate:.0f} faces per second at width 36, load {load:.1f}")
     footer = opened.page.locator("footer").inner_text()
     assert re.search(r"one face takes \d+ ms\.", footer)
 
