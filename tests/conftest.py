@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import struct
@@ -79,6 +80,9 @@ def pytest_collection_modifyitems(items):
         if item.path.suffix == ".ipynb" or item.path.stem in SLOW_MODULES:
             item.add_marker(pytest.mark.slow)
 
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell started the tests with `&`
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests interrupt their processes
 
 if sys.platform == "win32":  # these measure memory or file limits as only Unix can
     collect_ignore = ["test_checkpoints.py", "test_images.py", "test_promises.py", "test_site.py"]

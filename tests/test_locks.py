@@ -71,7 +71,7 @@ def test_a_lock_ends_with_its_process(end, holder, tmp_path):
         holder.send_signal(signal.SIGINT)
     else:
         holder.communicate("\n")
-    holder.wait()
+    holder.wait(timeout=60)
     with lock(tmp_path / "run", "training"):
         pass
 
