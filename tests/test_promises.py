@@ -816,7 +816,7 @@ def megabytes_with_live_view(faces, run, steps):
     not os.path.exists("/proc/self/status"), reason="this system does not report its memory"
 )
 def test_the_live_view_takes_no_more_memory_the_longer_it_runs(faces, tmp_path, often):
-    steps = often((50, 100), (100, 500))
+    steps = often((100, 150), (100, 500))  # the first hundred updates fill caches
     arguments = (str(faces.folder), str(tmp_path), steps)
     early, late = call_in_new_process(megabytes_with_live_view, *arguments)
     assert late < early + 20, "with 50 more updates, each keeping its image, it would be 40"

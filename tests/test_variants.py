@@ -8,6 +8,7 @@ import torch
 from small_runs import DEFAULT
 
 from animegan_helpers import recipes
+from animegan_helpers.images import to_tensor
 from animegan_helpers.rng import rng
 from animegan_helpers.trainer import Trainer
 
@@ -161,6 +162,16 @@ def test_a_blur_lowers_contrast_and_keeps_the_mean():
     assert soft.shape == images.shape
     assert soft.std() < 0.4 * images.std()
     assert soft.mean().item() == pytest.approx(images.mean().item(), abs=0.01)
+
+
+def test_the_encoder_never_learns_from_a_face_that_it_compares(faces):
+    from real_features import split
+
+    real, other, training = split(faces)
+    assert len(real) == len(other) == len(faces) // 4
+    assert len(real) + len(other) + len(training) == len(faces)
+    unique = torch.cat([real, other, to_tensor(training[list(range(len(training)))])]).unique(dim=0)
+    assert len(unique) == len(faces)
 
 
 def test_an_encoder_learns_and_can_be_kept(faces, tmp_path, monkeypatch):

@@ -212,6 +212,9 @@ def publish(runs: list[dict], budgets: list, tried: list[str], folder: Path, out
         "Not chosen: the first eight faces of seed 0, by the GAN and by the flow, after equal CPU"
         f" seconds (one thread per run, {facts(runs)})."
     )
-    alt = f"A row of eight faces for each budget, side and number of Euler steps. {caption}"
+    alt = (
+        "Rows of eight faces: for each budget a row of the GAN and one of the flow, and after the"
+        f" longest budget one for each number of Euler steps. {caption}"
+    )
     write_png(face_rows(runs, budgets, folder), out / "flow_grids.png")
     write_json({"caption": caption, "alt": alt}, out / "flow_grids.json")

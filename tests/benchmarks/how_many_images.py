@@ -232,7 +232,8 @@ def publish(runs: list[dict], work: Path, out: Path) -> None:
     write_png(plotting.stack(faces, curve), out / "how_many_images.png")
     record = {"runs": runs, "marks": runs[0]["CPU seconds"], "faces": COUNT}
     record |= {"python": platform.python_version(), "caption": caption}
-    record["alt"] = f"{caption} KID x 1000, means over the seeds: {sentences(runs)}"
+    means = ", means over the seeds" if len({run["seed"] for run in runs}) > 1 else ""
+    record["alt"] = f"{caption} KID x 1000{means}: {sentences(runs)}"
     write_json(record, out / "how_many_images.json")
 
 

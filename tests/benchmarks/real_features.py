@@ -1,12 +1,14 @@
 """Features of real faces, learned without labels on the set itself (SimCLR, arXiv:2002.05709).
 
 python tests/benchmarks/real_features.py DATA [--minutes 40] [--runs RUN ...]
--> data/features/NAME.pt: the network; recorded/real_features.json and a table: how its distances
-rise with blur, noise, and synthetic faces mixed in, and those of the runs' faces
+    [--name real_features]
+-> data/features/NAME.pt: the network; recorded/NAME.json and a table: how its distances rise with
+blur, noise, and synthetic faces mixed in, and those of the runs' faces. The network is trained only
+if there is none of this name.
 
 Two random crops of a face, mirrored and tinted differently, must get similar features, and those of
 two faces different ones. Noise is no part of it, and a crop blurs only a little, so that the
-features can see both. The encoder has seen the real faces that it compares, and no generated ones.
+features can see both. The encoder has seen none of the faces that it compares, real or generated.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from record import versions, write_json
 from torch import nn
+from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
 from animegan_helpers import checkpoints, device, metrics, plotting
@@ -31,7 +34,7 @@ from animegan_helpers.prepare import load_faces
 from animegan_helpers.rng import rng
 from animegan_helpers.runs import load_generator
 
-COUNT = 2000  # faces per number
+COUNT = 2000  # faces per number, at most: half of a small set is left for training
 BATCH = 256
 TEMPERATURE = 0.2
 
@@ -90,9 +93,7 @@ def contrastive_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(similarities, partners)
 
 
-def train_encoder(
-    faces: torch.utils.data.Dataset, minutes: float, where: torch.device, seed: int = 0
-) -> Encoder:
+def train_encoder(faces: Dataset, minutes: float, where: torch.device, seed: int = 0) -> Encoder:
     """(N, 64, 64, 3) uint8 faces -> an encoder, trained for so long; the rate falls to 0."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
@@ -156,15 +157,24 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return F.conv2d(images, kernel[:, :, :, None], groups=len(kernel))
 
 
-def table_of(encoder: Encoder, faces: Faces, runs: list[Path]) -> dict[str, dict]:
-    """-> by name of what was done to `COUNT` real faces: their distance from `COUNT` others.
-
-    Then the same for `COUNT` faces of each run.
-    """
+def split(faces: Faces) -> tuple[torch.Tensor, torch.Tensor, Subset]:
+    """-> two sets of N faces (N, 3, 64, 64) to compare, and all other faces, to train on."""
     rows = torch.randperm(len(faces), generator=rng(0, "rows")).tolist()
-    real = to_tensor(faces[rows[:COUNT]])
-    other = to_tensor(faces[rows[COUNT : 2 * COUNT]])
-    synthetic = to_tensor(load_faces("drawn")[:COUNT])
+    count = min(COUNT, len(faces) // 4)
+    real = to_tensor(faces[rows[:count]])
+    other = to_tensor(faces[rows[count : 2 * count]])
+    return real, other, Subset(faces, rows[2 * count :])
+
+
+def table_of(
+    encoder: Encoder, real: torch.Tensor, other: torch.Tensor, runs: list[Path]
+) -> dict[str, dict]:
+    """-> by name of what was done to `other`, N real faces: their distance from N `real` ones.
+
+    Then the same for N faces of each run.
+    """
+    count = len(other)
+    synthetic = to_tensor(load_faces("drawn")[:count])
     noise = torch.randn(other.shape, generator=rng(0, "noise"))
     sets = {"other real faces": other}
     for sigma in (0.5, 1.0, 2.0):
@@ -172,16 +182,11 @@ def table_of(encoder: Encoder, faces: Faces, runs: list[Path]) -> dict[str, dict
     for size in (0.05, 0.1, 0.2):
         sets[f"noise, deviation {size:g}"] = (other + size * noise).clamp(-1, 1)
     for share in (0.1, 0.25, 0.5, 1.0):
-        count = round(share * COUNT)
-        sets[f"{share:.0%} synthetic"] = torch.cat([synthetic[:count], other[count:]])
+        mixed_in = round(share * count)
+        sets[f"{share:.0%} synthetic"] = torch.cat([synthetic[:mixed_in], other[mixed_in:]])
     for run in runs:
-        sets[f"run {run.name}"] = sample(load_generator(run), COUNT, 0)
+        sets[f"run {run.name}"] = sample(load_generator(run), count, 0)
     return {name: distances(encoder, real, images) for name, images in sets.items()}
-
-
-def features_file(name: str) -> Path:
-    """The name of a set -> where its encoder is kept."""
-    return device.data_folder() / "features" / f"{name}.pt"
 
 
 def main() -> None:
@@ -191,19 +196,26 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--runs", type=Path, nargs="+", default=[])
+    parser.add_argument("--name", default="real_features")
     args = parser.parse_args()
     faces = load_faces(args.data)
-    if len(faces) < 2 * COUNT:
-        parser.error(f"{args.data} has {len(faces)} faces: {2 * COUNT} or more are compared")
-    path = features_file(faces.folder.name)
-    if not path.exists():
-        encoder = train_encoder(faces, args.minutes, device.pick().device)
+    real, other, training = split(faces)
+    path = device.data_folder() / "features" / f"{args.name}.pt"
+    if path.exists():
+        print(f"{path} is used; remove it to train another encoder")
+    else:
+        encoder = train_encoder(training, args.minutes, device.pick().device)
         save_encoder(encoder, args.minutes, path)
     encoder, minutes = load_encoder(path)
-    table = table_of(encoder, faces, args.runs)
-    results = versions("cpu") | {"minutes": minutes, "images": len(faces), "faces": COUNT}
-    results |= {"set": faces.report.source}
-    write_json(results | {"distances": table}, plotting.RECORDED / "real_features.json")
+    table = table_of(encoder, real, other, args.runs)
+    results = versions("cpu") | {
+        "set": faces.report.source,
+        "minutes": minutes,
+        "training images": len(training),
+        "faces": len(real),
+        "distances": table,
+    }
+    write_json(results, plotting.RECORDED / f"{args.name}.json")
     for name, row in table.items():
         print(f"{name:<28}" + "".join(f"{key} {value:9.2f}   " for key, value in row.items()))
 

@@ -156,7 +156,7 @@ def publish(results: dict, out: Path) -> None:
     )
     if results["small"]:
         caption = f"A short setting, to see that it works; the numbers mean nothing. {caption}"
-    alt = f"Left a bar chart, right dots. {caption} In numbers: {sentences(results)}"
+    alt = f"Left bars, right dots on a logarithmic axis. {caption} In numbers: {sentences(results)}"
     out.mkdir(parents=True, exist_ok=True)
     image = plotting.from_matplotlib(figure(results), "").image
     write_png(image, out / "benchmark.png", colors=64)

@@ -127,7 +127,7 @@ def caption_of(count: int, first: str) -> str:
     """The second set's size, and the first run in words -> the caption of the figure."""
     early, late = SHOWN_MARKS
     return (
-        f"A second set of real faces ({count:,}): the same latent vectors after {early} and {late}"
+        f"The second set, {count:,} real faces: the same latent vectors after {early} and {late}"
         f" steps. Training started from scratch, or continued a run of {first}: with its learning"
         " rates, or slowly, with a quarter of them"
         f" (width {RECIPE.width}, batch {RECIPE.batch}; {processor()},"
