@@ -142,6 +142,7 @@ class Game {
       this.broken.at(-1)[1] = this.lossD.length;
       this.send("recover");
       this.find("break").textContent = "Break it";
+      this.warned = false;
       this.say(`Recovered: the weights of step ${thousands(this.broken.at(-1)[0])} are back, and the`
         + " settings, too.");
       return;
@@ -227,7 +228,8 @@ class FacesGame extends Game {
     this.addFrame(step, faces);
   }
 
-  warn({ variety, realVariety, step }) {
+  warn({ variety, realVariety, step, isBroken }) {
+    if (isBroken !== this.isBroken) return;  // sent before "Break it" or "Recover" was pressed
     const isAlike = variety < 0.25 * realVariety, recovered = this.broken.at(-1)?.[1] ?? 0;
     const losses = this.lossD.slice(Math.max(recovered, this.lossD.length - 50));
     if (losses.some(loss => !Number.isFinite(loss))) {
@@ -331,7 +333,7 @@ class PointsGame extends Game {
     get("at-clusters").textContent = `${data.clusters} of 8`;
     get("plane").setAttribute("aria-label",
       `Eight clusters of real points, and G's points, which reach ${data.clusters} of them`);
-    if (this.isBroken && data.clusters <= 1 && data.step > 20) {
+    if (this.isBroken && data.isBroken && data.clusters <= 1 && data.step > 20) {
       this.say("Warning: mode collapse. G's points lie together in one place. Press Recover.", true);
     }
   }

@@ -129,7 +129,8 @@ function sendView() {
   const steps = recent.reduce((sum, [count]) => sum + count, 0);
   const time = recent.reduce((sum, [, took]) => sum + took, 0);
   postMessage({
-    is: "view", run: game.settings.run, step: game.trainer.stepsDone, seconds: milliseconds / 1000,
+    is: "view", run: game.settings.run, isBroken: Boolean(game.settings.broken),
+    step: game.trainer.stepsDone, seconds: milliseconds / 1000,
     ...numbers, ...view,
     stepsPerSecond: time ? 1000 * steps / time : 0,
   });

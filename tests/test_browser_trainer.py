@@ -375,6 +375,7 @@ def test_it_breaks_on_purpose_and_recovers(opened):
     opened.wait_until(lambda: "mode collapse" in opened.status())
     assert float(variety.inner_text()) < healthy / 2
     opened.press("Recover")
+    opened.wait_until(lambda: float(variety.inner_text()) > healthy / 2)  # a later view
     assert "Recovered: the weights of step" in opened.status()
     opened.press("Pause")
     opened.wait_until(lambda: float(variety.inner_text()) > 0.8 * healthy)
@@ -510,9 +511,10 @@ def test_a_chosen_frame_of_the_film_stays_chosen_when_every_second_one_is_droppe
 
 def test_a_warning_ends_with_its_cause():
     script = """
-        const data = variety => ({ variety, realVariety: 0.2, step: 300 }), said = [];
-        const warn = variety => {
-            page(`faces.warn(${JSON.stringify(data(variety))})`);
+        const said = [];
+        const warn = (variety, isBroken = false) => {
+            const data = { variety, realVariety: 0.2, step: 300, isBroken };
+            page(`faces.warn(${JSON.stringify(data)})`);
             said.push(page("faces.find('status').textContent"));
         };
         page("faces.train()");
@@ -522,11 +524,12 @@ def test_a_warning_ends_with_its_cause():
         warn(0.19);
         page("faces.broken = [[0, 1]]");  // broken at step 0, recovered at step 1
         warn(0.19);
+        warn(0.01, true);  // a view of the broken game, sent before Recover was pressed
         return said;
     """
-    collapse, healthy, not_finite, recovered = in_node(script)
+    collapse, healthy, not_finite, recovered, late = in_node(script)
     assert "mode collapse" in collapse and "not finite" in not_finite
-    assert healthy == recovered == "Training."
+    assert healthy == recovered == late == "Training."
 
 
 # ---- the file ----
