@@ -66,7 +66,7 @@ def mode_collapse(faces: AnyFaces, least: float = 0.06) -> str:
     return (
         f"mode collapse: the faces are alike (variety {measured:.3f}, real faces have about 0.25);"
         " go back to a checkpoint before it, and give Adam the default recipe's betas, (0, 0.99):"
-        " of the cures on page 08 they alone worked"
+        " of the four cures that page 08 tries, only these worked"
     )
 
 

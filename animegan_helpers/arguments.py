@@ -7,13 +7,13 @@ from pathlib import Path
 from . import __version__, sources
 from .files import expand
 
-EXAMPLE = """from nothing to an image of 64 faces, without a network connection:
+EXAMPLE = """from an empty folder to 64 generated faces, without a network connection:
   python -m animegan_helpers draw --count 4096 --seed 0 --out data/drawn
   python -m animegan_helpers train --data data/drawn --minutes 2 --run data/runs/first
   python -m animegan_helpers sample --run data/runs/first --count 64 --seed 0 --out faces.png
 your own images (a folder, or a zip as Kaggle provides it):
   python -m animegan_helpers train --data images.zip --minutes 30 --run data/runs/mine
-stopped (Ctrl-C)? Nothing is lost:
+continue a run that you stopped with Ctrl-C:
   python -m animegan_helpers train --data images.zip --minutes 30 --run data/runs/mine --resume"""
 DEFAULT_DATA = "default: $ANIMEGAN_DATA, else page 01's choice, else 'drawn'"
 DEFAULT_TITLE = "Anime faces from noise"  # of `web_page`, which needs torch
@@ -45,7 +45,9 @@ def minutes(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a number of minutes above 0 and below 1,000,000"
+        )
     return value
 
 
@@ -121,17 +123,19 @@ def _train(command: Parser) -> None:
     add = command.add_argument
     sets = "a folder, a zip, a prepared set, a public set, or 'drawn'"
     add("--data", help=f"{sets} ({DEFAULT_DATA})")
-    recipe_default = "default: 'default'; with --resume and --from-run the run's own"
-    add("--recipe", help=f"its name; 'recipes' lists them ({recipe_default})")
+    recipe_default = "default: 'default', on a CUDA GPU 'default-gpu'"
+    own = "with --resume or --from-run the run's own"
+    add("--recipe", help=f"its name; 'recipes' lists them ({recipe_default}; {own})")
     add("--run", type=path, required=True, help="the run's folder, such as data/runs/first")
-    add("--seed", type=natural, default=0, help="of weights, order and noise")
+    seed = "seed of the initial weights, the order of the images and the noise"
+    add("--seed", type=natural, default=0, help=seed)
     add("--resume", action="store_true", help="go on from the run's newest good checkpoint")
     from_run = "start with the networks of this run, and its recipe unless --recipe is set"
     add("--from-run", type=path, help=from_run)
     add(
         "--hold-out", type=float, help="fraction of the images to keep from training, to measure on"
     )
-    stay = "with --resume they stay as they are"
+    stay = "ignored with --resume, unless --recipe is set"
     rate = f"multiply the recipe's learning rates: below 1 if a run falls apart; {stay}"
     add("--rate", type=float, default=1.0, help=rate)
     plain = "on a GPU: float32, even where half precision is faster"
@@ -142,10 +146,10 @@ def _train(command: Parser) -> None:
 
 def _add_length(command: Parser) -> None:
     add = command.add_mutually_exclusive_group().add_argument
-    default = "none of the three: the recipe's length"
-    add("--minutes", type=minutes, help=f"train this long in all ({default})")
-    add("--epochs", type=positive, help="train this many passes over the images in all")
-    add("--steps", type=positive, help="train this many steps in all")
+    default = "without --minutes, --epochs or --steps: the recipe's length"
+    add("--minutes", type=minutes, help=f"train this long in total ({default})")
+    add("--epochs", type=positive, help="train this many passes over the images in total")
+    add("--steps", type=positive, help="train this many steps in total")
 
 
 def _add_sizes(add: Callable) -> None:
@@ -160,15 +164,18 @@ def _sample(command: Parser) -> None:
     add("--run", type=path, required=True, help="the run's folder")
     add("--count", type=positive, default=64, help="how many faces")
     add("--seed", type=natural, default=0, help="which faces")
-    add("--out", type=path, default=Path("faces.png"), help="the image to write")
+    image = "the image to write: .png, .jpg or .webp; an earlier PNG of this command is replaced"
+    add("--out", type=path, default=Path("faces.png"), help=image)
 
 
 def _measure(command: Parser) -> None:
     add = command.add_argument
     add("--run", type=path, required=True, help="the run's folder")
-    add("--data", help=f"the faces it was trained on ({DEFAULT_DATA})")
-    add("--count", type=positive, default=2000, help="how many faces per seed")
-    add("--seeds", type=positive, default=3, help="how many samples of faces to measure")
+    data = "the faces to compare with: name those that it was trained on"
+    add("--data", help=f"{data} ({DEFAULT_DATA})")
+    add("--count", type=positive, default=2000, help="faces per seed, at most half of the images")
+    seeds = "how many seeds: the table shows mean and standard deviation over them"
+    add("--seeds", type=positive, default=3, help=seeds)
     add("--out", type=path, help="the JSON to write (default: measures.json in the run's folder)")
 
 

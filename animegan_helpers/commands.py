@@ -132,7 +132,7 @@ def report_run(run: Path, trainer: Trainer) -> None:
     )
     print(f"also in this folder: {names}")
     print(f'more faces: python -m animegan_helpers sample --run "{run}"')
-    print("train on: the same command with --resume, and more minutes, epochs or steps in all")
+    print("to continue training: the same command with --resume, and more minutes, epochs or steps")
 
 
 def sample_faces(args: Namespace) -> None:
@@ -153,14 +153,16 @@ def _refuse_foreign_image(path: Path) -> None:
     except (OSError, Image.DecompressionBombError):  # no image, or one that Pillow finds too large
         is_ours = False
     if not is_ours:
-        raise FileExistsError(f"{path} exists, and is not a PNG of `sample`: choose another name")
+        raise FileExistsError(
+            f"{path} exists, and is not a PNG written by `sample`: choose another name"
+        )
 
 
 def _write_image(image: Image.Image, path: Path) -> None:
     """Write an image file; a PNG is marked as ours, so that it may be replaced later."""
     image_format = Image.registered_extensions().get(path.suffix.lower())
     if image_format not in ("PNG", "JPEG", "WEBP"):
-        raise ValueError(f"{path}: name a .png, .jpg or .webp")
+        raise ValueError(f"{path}: the name must end in .png, .jpg or .webp")
     mark = PngInfo()
     mark.add_text("Software", SOFTWARE)
     file = io.BytesIO()

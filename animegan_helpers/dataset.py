@@ -191,13 +191,13 @@ class LazyFaces(Dataset):
 def split(count: int, held_out: float = 0.1, seed: int = 0) -> tuple[list[int], list[int]]:
     """The number of unique faces -> the rows to train on and the rows held out, both sorted.
 
-    `held_out` is a share; the same seed gives the same rows. Raises ValueError if a part is empty.
+    `held_out` is a fraction; a seed always gives the same rows. Raises ValueError if one is empty.
     """
     size = round(count * held_out)
     if not 0 < size < count:
         raise ValueError(
-            f"{held_out:g} of {count} faces are {size}: both parts need a face, so hold out another"
-            " share"
+            f"{held_out:g} of {count} faces are {size}: both parts need a face, so choose"
+            " another fraction"
         )
     rows = torch.randperm(count, generator=rng(seed, "held out")).tolist()
     return sorted(rows[size:]), sorted(rows[:size])

@@ -111,16 +111,16 @@ def _download(name: str, out: Path, archive: Path) -> Path:
 
 def _what_to_do(name: str, archive: Path, failures: list[str]) -> str:
     """-> the message for a set that could not be fetched."""
-    by_hand = PUBLIC_SETS[name]
-    if not by_hand.kaggle:
-        by_hand = PUBLIC_SETS["animefacedataset"]  # Kaggle offers a zip
+    what, page, place = "it", PUBLIC_SETS[name].page(), f", or put it there: {archive}"
+    if not PUBLIC_SETS[name].kaggle:  # Kaggle offers zips
+        what, page, place = "a similar set", PUBLIC_SETS["animefacedataset"].page(), ""
     tried = "\n  ".join(failures)
     return f"""{name} could not be fetched. What was tried, and why it failed:
   {tried}
 What you can do:
   1. try again, perhaps on another network: what was downloaded is kept, and the transfer resumes
-  2. download it in a browser from {by_hand.page()}
-     and name the zip, or put it there: {archive}
+  2. download {what} in a browser from {page}
+     and name the zip{place}
   3. continue with synthetic faces, which need no network: name 'drawn'"""
 
 

@@ -96,7 +96,8 @@ def _refuse_foreign_files(out: Path) -> None:
     foreign = found - (FILES if _holds_a_set(out) else {"unreadable.txt"})
     if foreign:
         raise FileExistsError(
-            f"{out} holds {min(foreign)}, which is not of a prepared set: choose another folder"
+            f"{out} holds {min(foreign)}, which does not belong to a prepared set: choose another"
+            " folder"
         )
 
 
@@ -113,7 +114,7 @@ def load_faces(source: str | Path | None = None, size: int = 64) -> Faces:
     if faces.report.size != size:
         raise ValueError(
             f"{origin.path} was prepared at {faces.report.size} pixels, not {size}:"
-            " prepare it again"
+            " choose this size, or prepare the original images again"
         )
     return faces
 

@@ -88,7 +88,7 @@ class Recipe:
         for name in ("lr_g", "lr_d"):
             rate = getattr(self, name)
             if not 0 < rate < 1:
-                raise ValueError(f"{name} is {rate}: a learning rate lies between 0 and 1")
+                raise ValueError(f"{name} is {rate}: a learning rate must be above 0 and below 1")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {self.betas}: Adam takes two, 0 or more and below 1")
         for low, high in (self.real_labels, self.fake_labels):
@@ -99,7 +99,7 @@ class Recipe:
         for name in ("ema", "held_out"):
             value = getattr(self, name)
             if not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}: it must be 0 (none) or below 1")
+                raise ValueError(f"{name} is {value}: it must be at least 0 (none) and below 1")
 
     def changed(self, **changes: object) -> "Recipe":
         """-> the recipe with some of its numbers changed; None leaves a number as it is."""

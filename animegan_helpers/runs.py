@@ -41,7 +41,7 @@ def refuse_existing(run: str | Path) -> None:
         foreign -= {"recipe.json", DATA, "history.jsonl", "grids", "checkpoints"}
     if foreign:
         raise FileExistsError(
-            f"{run} holds {min(foreign)}, which is not of a run: choose a new folder for the run"
+            f"{run} holds {min(foreign)}, which does not belong to a run: choose a new folder"
         )
 
 

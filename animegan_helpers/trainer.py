@@ -227,7 +227,7 @@ class Trainer:
             raise CheckpointError(f"the checkpoint is unusable ({error!r}): train again") from error
         if begun:
             raise CheckpointError(
-                f"the run was begun with another recipe or seed ({', '.join(begun)}): resume with"
+                f"the run was started with another recipe or seed ({', '.join(begun)}): resume with"
                 " the same"
             )
 

@@ -162,7 +162,7 @@ def test_help_shows_a_default_of_0(capsys, command):
 
 def test_help_says_that_a_resumed_run_keeps_its_rates(capsys):
     text = help_of(capsys, "train")
-    assert "with --resume they stay as they are" in text.partition("--rate RATE ")[2]
+    assert "ignored with --resume" in text.partition("--rate RATE ")[2]
 
 
 def test_the_examples_in_the_help_use_options_that_exist(capsys):

@@ -59,7 +59,7 @@ BAD_FILES = {
     '{"r1": -1}': "r1 is -1: it must be 0",
     '{"width": 0}': "width is 0: it must be 1 or more",
     '{"loss": "wgan"}': "loss 'wgan': choose one of bce, hinge, relativistic",
-    '{"lr_g": 2}': "a learning rate lies between 0 and 1",
+    '{"lr_g": 2}': "a learning rate must be above 0 and below 1",
 }
 
 

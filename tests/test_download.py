@@ -130,7 +130,9 @@ def test_a_prepared_set_is_refused_where_images_are_needed(home, monkeypatch, na
 
 def test_images_beside_their_prepared_array_can_still_be_had(drawn_folder, tmp_path):
     folder = shutil.copytree(drawn_folder, tmp_path / "in")
-    with pytest.raises(FileExistsError, match="in holds images, which is not of a prepared set"):
+    with pytest.raises(
+        FileExistsError, match="in holds images, which does not belong to a prepared set"
+    ):
         prepare(folder, folder, 16)  # it would replace the folder
     shutil.copytree(prepare(folder, tmp_path / "out", 16).folder, folder, dirs_exist_ok=True)
     assert download.get(folder) == folder
@@ -558,6 +560,13 @@ def test_when_every_place_fails_all_reasons_and_three_ways_out_are_listed(shell,
     assert os.listdir(home / "data") == [], "no synthetic faces were drawn"
     with pytest.raises(download.DownloadError, match="404"):
         download.get("animefacedataset")
+
+
+def test_a_set_without_a_zip_names_a_similar_one_and_no_place_for_it():
+    archive = Path("data/anime-face-dataset.zip")
+    message = download._what_to_do("anime-face-dataset", archive, ["Hugging Face: 404"])
+    assert "2. download a similar set in a browser from https://www.kaggle.com/" in message
+    assert str(archive) not in message, "a set with other images would get this name"
 
 
 def test_the_shell_reports_the_withdrawn_set(home, capsys):

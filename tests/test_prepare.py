@@ -131,7 +131,9 @@ def test_a_set_that_is_not_whole_is_prepared_again_in_its_own_place_only(drawn_f
     assert len(prepare(drawn_folder, size=16)) == 12
     (folder / name).unlink()
     folder.rename(home / "own")
-    with pytest.raises(FileExistsError, match="own holds .* which is not of a prepared set"):
+    with pytest.raises(
+        FileExistsError, match="own holds .* which does not belong to a prepared set"
+    ):
         prepare(drawn_folder, home / "own", 16)
 
 
@@ -419,7 +421,8 @@ def test_a_folder_with_files_of_others_is_not_prepared_into(name, drawn_folder, 
     path = tmp_path / "own" / name
     path.parent.mkdir(parents=True)
     path.write_text('{"mine": 1}')
-    with pytest.raises(FileExistsError, match=f"own holds {Path(name).parts[0]}, which is not of"):
+    foreign = f"own holds {Path(name).parts[0]}, which does not belong"
+    with pytest.raises(FileExistsError, match=foreign):
         prepare(drawn_folder, tmp_path / "own", 16)
     assert path.read_text() == '{"mine": 1}'
     assert files_in(tmp_path) == [f"own/{name}"]

@@ -606,7 +606,7 @@ def test_a_finished_run_that_goes_on_and_is_killed_is_not_read_at_its_old_end(
 def test_a_folder_with_files_of_others_does_not_become_a_run(name, faces, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_text('{"mine": 1}')
-    with pytest.raises(FileExistsError, match=f"mine holds {name}, which is not of a run"):
+    with pytest.raises(FileExistsError, match=f"mine holds {name}, which does not belong to a run"):
         train(BCE, faces, tmp_path / "mine", steps=1)
     assert file_bytes(tmp_path) == {f"mine/{name}": b'{"mine": 1}'}
     assert new_run(tmp_path, "mine") == tmp_path / "mine-2"
