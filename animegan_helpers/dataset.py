@@ -191,7 +191,7 @@ class LazyFaces(Dataset):
 def split(count: int, held_out: float = 0.1, seed: int = 0) -> tuple[list[int], list[int]]:
     """The number of unique faces -> the rows to train on and the rows held out, both sorted.
 
-    `held_out` is a fraction; a seed always gives the same rows. Raises ValueError if one is empty.
+    `held_out`: a fraction. The same seed gives the same rows. Raises ValueError for an empty part.
     """
     size = round(count * held_out)
     if not 0 < size < count:

@@ -106,21 +106,21 @@ def _download(name: str, out: Path, archive: Path) -> Path:
         except Exception as error:  # each tool has its own errors: the next place may work
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             failures.append(f"{place}: {reason[:240]}")
-    raise DownloadError(_what_to_do(name, archive, failures))
+    raise DownloadError(_what_to_do(name, archive, "\n  ".join(failures)))
 
 
-def _what_to_do(name: str, archive: Path, failures: list[str]) -> str:
-    """-> the message for a set that could not be fetched."""
-    what, page, place = "it", PUBLIC_SETS[name].page(), f", or put it there: {archive}"
-    if not PUBLIC_SETS[name].kaggle:  # Kaggle offers zips
-        what, page, place = "a similar set", PUBLIC_SETS["animefacedataset"].page(), ""
-    tried = "\n  ".join(failures)
+def _what_to_do(name: str, archive: Path, tried: str) -> str:
+    """-> the message for a set that could not be fetched, after what was `tried`."""
+    public = PUBLIC_SETS[name]
+    advice = f"it in a browser from {public.page()}\n     and name the zip, or save it as {archive}"
+    if not public.kaggle:  # Kaggle offers zips
+        public = PUBLIC_SETS["animefacedataset"]
+        advice = f"a similar set in a browser from {public.page()}\n     and name the zip"
     return f"""{name} could not be fetched. What was tried, and why it failed:
   {tried}
 What you can do:
   1. try again, perhaps on another network: what was downloaded is kept, and the transfer resumes
-  2. download {what} in a browser from {page}
-     and name the zip{place}
+  2. download {advice}
   3. continue with synthetic faces, which need no network: name 'drawn'"""
 
 

@@ -114,7 +114,7 @@ def load_faces(source: str | Path | None = None, size: int = 64) -> Faces:
     if faces.report.size != size:
         raise ValueError(
             f"{origin.path} was prepared at {faces.report.size} pixels, not {size}:"
-            " choose this size, or prepare the original images again"
+            f" choose {faces.report.size}, or prepare the original images at {size}"
         )
     return faces
 

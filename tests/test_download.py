@@ -564,7 +564,7 @@ def test_when_every_place_fails_all_reasons_and_three_ways_out_are_listed(shell,
 
 def test_a_set_without_a_zip_names_a_similar_one_and_no_place_for_it():
     archive = Path("data/anime-face-dataset.zip")
-    message = download._what_to_do("anime-face-dataset", archive, ["Hugging Face: 404"])
+    message = download._what_to_do("anime-face-dataset", archive, "Hugging Face: 404")
     assert "2. download a similar set in a browser from https://www.kaggle.com/" in message
     assert str(archive) not in message, "a set with other images would get this name"
 

@@ -165,9 +165,9 @@ def test_a_blur_lowers_contrast_and_keeps_the_mean():
 
 
 def test_the_encoder_never_learns_from_a_face_that_it_compares(faces):
-    from real_features import split
+    from real_features import compared_and_training
 
-    real, other, training = split(faces)
+    real, other, training = compared_and_training(faces)
     assert len(real) == len(other) == len(faces) // 4
     assert len(real) + len(other) + len(training) == len(faces)
     unique = torch.cat([real, other, to_tensor(training[list(range(len(training)))])]).unique(dim=0)

@@ -157,7 +157,7 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return F.conv2d(images, kernel[:, :, :, None], groups=len(kernel))
 
 
-def split(faces: Faces) -> tuple[torch.Tensor, torch.Tensor, Subset]:
+def compared_and_training(faces: Faces) -> tuple[torch.Tensor, torch.Tensor, Subset]:
     """-> two sets of N faces (N, 3, 64, 64) to compare, and all other faces, to train on."""
     rows = torch.randperm(len(faces), generator=rng(0, "rows")).tolist()
     count = min(COUNT, len(faces) // 4)
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--name", default="real_features")
     args = parser.parse_args()
     faces = load_faces(args.data)
-    real, other, training = split(faces)
+    real, other, training = compared_and_training(faces)
     path = device.data_folder() / "features" / f"{args.name}.pt"
     if path.exists():
         print(f"{path} is used; remove it to train another encoder")
