@@ -79,7 +79,7 @@ def load(path: str | Path) -> dict:
         reason = str(error).strip() or type(error).__name__
         raise CheckpointError(
             f"{path} is damaged or not a checkpoint ({reason.splitlines()[0]}):"
-            " delete it and use an earlier one, or train again"
+            " use an earlier one, or train again"
         ) from error
 
 

@@ -188,11 +188,11 @@ def measure(
     """
     fakes = count if isinstance(G, nn.Module) else len(G)
     count = min(count, fakes, len(faces) // 2)
-    if count <= extract_features(judge, faces[[0]]).shape[1]:
-        raise ValueError(
-            f"FID needs more faces than features, and {count} are compared (at most half of the"
-            f" {len(faces)} images): take a larger count or a larger set"
-        )
+    features = extract_features(judge, faces[[0]]).shape[1]
+    if count <= features:
+        compared = f"{count} are compared (at most half of the {len(faces)} images)"
+        cure = "take a larger count or a larger set"
+        raise ValueError(f"FID needs more than {features} faces, and {compared}: {cure}")
     if held_out is not None:
         originals = thumbnails(faces)
         control = thumbnails(held_out)

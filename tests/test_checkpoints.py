@@ -113,7 +113,7 @@ def test_a_flipped_bit_is_never_loaded_as_another_state(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"I am a text\n" * 50, b"PK\x03\x04"])
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     (tmp_path / "a.pt").write_bytes(content)
-    with pytest.raises(checkpoints.CheckpointError, match="a.pt .*delete it"):
+    with pytest.raises(checkpoints.CheckpointError, match="a.pt .*use an earlier one"):
         checkpoints.load(tmp_path / "a.pt")
 
 

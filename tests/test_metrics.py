@@ -335,5 +335,5 @@ def test_any_network_can_judge_but_only_a_judge_reads_attributes(prepared):
     numbers = metrics.measure(prepared[:100], prepared, network, seeds=(0,))
     names = {name.removesuffix(" (real)") for name in numbers}
     assert names == {"FID", "KID x 1000", "precision, %", "recall, %", "sliced Wasserstein"}
-    with pytest.raises(ValueError, match="more faces than features"):
+    with pytest.raises(ValueError, match="more than 12 faces"):
         metrics.measure(prepared[:12], prepared, network, seeds=(0,))

@@ -473,8 +473,8 @@ def test_measuring_against_other_images_than_the_runs_own_causes_a_warning(
 @pytest.mark.parametrize(
     "words, message",
     [
-        (("--count", "64"), "more faces than features, and 64 are compared"),
-        (("--count", "1"), "more faces than features, and 1 are compared"),
+        (("--count", "64"), "FID needs more than 64 faces, and 64 are compared"),
+        (("--count", "1"), "FID needs more than 64 faces, and 1 are compared"),
         (("--count", "0"), "0"),
         (("--seeds", "none"), "none"),
         (("--run", "nowhere"), "nowhere"),

@@ -1,5 +1,7 @@
 """The groups of recipes that race.py compares, and the CPU seconds at which it measures them."""
 
+from layer_kinds import KINDS
+
 from animegan_helpers import recipes
 
 OUR_LAST_MARK = 600  # CPU seconds; later ours is not needed for a comparison with the sources
@@ -113,6 +115,7 @@ VARIANTS = {  # name in the group: name in variants.py
 VARIANT_OF = VARIANTS | {"WGAN-GP": "WGAN-GP"}  # in all groups
 VARIED = {name: DEFAULT for name in VARIANTS}
 VARIED["R2, too, both weights 8"] = DEFAULT.changed(r1=8.0)
+LAYERS = {name: DEFAULT for name, variant in VARIANTS.items() if variant in ("", *KINDS)}
 
 # For each group its recipes by name, and the CPU seconds at which they are measured.
 GROUPS = {
@@ -124,6 +127,7 @@ GROUPS = {
     "finals": (FINALS, (60, 120, 240)),
     "ten_minutes": (TEN_MINUTES, (240, 600, 1200)),
     "variants": (VARIED, (60, 240)),
+    "layers": (LAYERS, (60, 240, 600)),
 }
 
 
