@@ -50,27 +50,28 @@ def animate(grids: list[Image.Image], path: Path) -> None:
 
 
 def compared_sets(G: Generator, faces: Faces) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """-> `COUNT` real faces (N, 3, 64, 64), and sets of equal size to compare them with.
+    """-> real faces (N, 3, 64, 64), at most `COUNT`, and sets of equal size to compare with them.
 
     These are other real faces, generated ones, and three sets that should be further away.
     """
     rows = torch.randperm(len(faces), generator=rng(0, "rows")).tolist()
-    real = to_tensor(faces[rows[:COUNT]])
-    other = to_tensor(faces[rows[COUNT : 2 * COUNT]])
+    count = min(COUNT, len(faces) // 2)
+    real = to_tensor(faces[rows[:count]])
+    other = to_tensor(faces[rows[count : 2 * count]])
     blurred = F.interpolate(F.avg_pool2d(other, 4), scale_factor=4, mode="bilinear")
     noise = 2 * torch.rand(real.shape, generator=rng(0, "noise")) - 1
     sets = {
         "other real faces": other,
-        "this run": sample(G, COUNT, 0),
+        "this run": sample(G, count, 0),
         "real faces, blurred": blurred,
-        "synthetic faces": to_tensor(load_faces("drawn")[:COUNT]),
+        "synthetic faces": to_tensor(load_faces("drawn")[:count]),
         "noise": noise,
     }
     return real, sets
 
 
 def measures(G: Generator, faces: Faces) -> dict[str, dict]:
-    """-> by the name of a set: FID, KID x 1000 and sliced Wasserstein from `COUNT` real faces."""
+    """-> by the name of a set: FID, KID x 1000 and sliced Wasserstein from real faces."""
     judge = load_judge()
     real, sets = compared_sets(G, faces)
     real_features = extract_features(judge, real)
@@ -116,7 +117,8 @@ def main() -> None:
     caption = record.main(run, args.name, what)
     grids, steps = sample_grids(run, FRAMES)
     animate(grids, plotting.RECORDED / f"{args.name}.gif")
-    results = {"caption": caption, "faces": COUNT, "measures": numbers, "frames": steps}
+    count = min(COUNT, len(faces) // 2)
+    results = {"caption": caption, "faces": count, "measures": numbers, "frames": steps}
     record.write_json(results, plotting.RECORDED / f"{args.name}.json")
     print(json.dumps(results, indent=1))
 
