@@ -188,3 +188,15 @@ def test_an_encoder_learns_and_can_be_kept(faces, tmp_path, monkeypatch):
     assert minutes == 0.02
     assert torch.equal(loaded(images), encoder(images))
     assert loaded(images).shape == (2, 128)
+
+
+@pytest.mark.parametrize("size, count", [(5, 2), (7, 3), (8, 3), (40, 3)])
+def test_the_gallery_compares_at_most_half_of_a_small_set(size, count, monkeypatch):
+    import gallery
+
+    images = torch.randint(256, (size, 64, 64, 3), dtype=torch.uint8, generator=rng("gallery"))
+    monkeypatch.setattr(gallery, "COUNT", 3)
+    monkeypatch.setattr(gallery, "load_faces", lambda name: images[[0] * 3])
+    G = Trainer(DEFAULT).G
+    real, sets = gallery.compared_sets(G, images)
+    assert [len(real), *map(len, sets.values())] == [count] * 6

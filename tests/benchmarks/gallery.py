@@ -49,13 +49,18 @@ def animate(grids: list[Image.Image], path: Path) -> None:
     )
 
 
+def compared_count(faces: Faces) -> int:
+    """-> the number of faces per number: `COUNT`, or half of a small set."""
+    return min(COUNT, len(faces) // 2)
+
+
 def compared_sets(G: Generator, faces: Faces) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """-> real faces (N, 3, 64, 64), at most `COUNT`, and sets of equal size to compare with them.
 
     These are other real faces, generated ones, and three sets that should be further away.
     """
     rows = torch.randperm(len(faces), generator=rng(0, "rows")).tolist()
-    count = min(COUNT, len(faces) // 2)
+    count = compared_count(faces)
     real = to_tensor(faces[rows[:count]])
     other = to_tensor(faces[rows[count : 2 * count]])
     blurred = F.interpolate(F.avg_pool2d(other, 4), scale_factor=4, mode="bilinear")
@@ -117,8 +122,8 @@ def main() -> None:
     caption = record.main(run, args.name, what)
     grids, steps = sample_grids(run, FRAMES)
     animate(grids, plotting.RECORDED / f"{args.name}.gif")
-    count = min(COUNT, len(faces) // 2)
-    results = {"caption": caption, "faces": count, "measures": numbers, "frames": steps}
+    results = {"caption": caption, "faces": compared_count(faces), "measures": numbers}
+    results["frames"] = steps
     record.write_json(results, plotting.RECORDED / f"{args.name}.json")
     print(json.dumps(results, indent=1))
 
