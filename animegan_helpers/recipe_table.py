@@ -18,7 +18,7 @@ RECIPE_TITLES = (
 
 
 def recipe_table() -> str:
-    """-> the numbers of every recipe, two lines each, below their titles."""
+    """-> the numbers of every recipe, two lines each, below their titles, and what a source is."""
     lines = [RECIPE_ROW.format(*RECIPE_TITLES)]
     for recipe in recipes.RECIPES.values():
         length = f"{recipe.steps:,} steps" if recipe.steps else f"{recipe.epochs} epochs"
@@ -36,6 +36,7 @@ def recipe_table() -> str:
         )
         lines.append(row)
         lines.append(f"    {recipe.about}")
+    lines.append("Sources 1 to 5 are public projects; page 09 names them.")
     return "\n".join(lines)
 
 

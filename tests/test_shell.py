@@ -191,9 +191,10 @@ def test_plain_training_gives_the_same_run_on_a_cpu(shell, faces):
 def test_recipes_lists_all_of_them_and_writes_nothing(tmp_path):
     result = other_process("recipes", folder=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    titles, *lines = result.stdout.splitlines()
+    titles, *lines, sources = result.stdout.splitlines()
     assert [line.split()[0] for line in lines[::2]] == list(recipes.RECIPES)
     assert max(map(len, (titles, *lines))) < 170
+    assert sources == "Sources 1 to 5 are public projects; page 09 names them."
     assert list(tmp_path.iterdir()) == []
 
 

@@ -75,21 +75,23 @@ def compared_sets(G: Generator, faces: Faces) -> tuple[torch.Tensor, dict[str, t
     return real, sets
 
 
+def distances(real: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
+    """Two sets (N, 3, 64, 64) -> FID, KID x 1000 and sliced Wasserstein between them."""
+    judge = load_judge()
+    real_features = extract_features(judge, real)
+    features = extract_features(judge, images)
+    mean_kid, _ = metrics.kid(real_features, features, 0)
+    return {
+        "FID": metrics.fid(real_features, features),
+        "KID x 1000": 1000 * mean_kid,
+        "sliced Wasserstein": metrics.sliced_wasserstein(real, images, 0),
+    }
+
+
 def measures(G: Generator, faces: Faces) -> dict[str, dict]:
     """-> by the name of a set: FID, KID x 1000 and sliced Wasserstein from real faces."""
-    judge = load_judge()
     real, sets = compared_sets(G, faces)
-    real_features = extract_features(judge, real)
-    numbers = {}
-    for name, images in sets.items():
-        features = extract_features(judge, images)
-        mean_kid, _ = metrics.kid(real_features, features, 0)
-        numbers[name] = {
-            "FID": metrics.fid(real_features, features),
-            "KID x 1000": 1000 * mean_kid,
-            "sliced Wasserstein": metrics.sliced_wasserstein(real, images, 0),
-        }
-    return numbers
+    return {name: distances(real, images) for name, images in sets.items()}
 
 
 def arguments() -> argparse.Namespace:

@@ -116,6 +116,8 @@ VARIANT_OF = VARIANTS | {"WGAN-GP": "WGAN-GP"}  # in all groups
 VARIED = {name: DEFAULT for name in VARIANTS}
 VARIED["R2, too, both weights 8"] = DEFAULT.changed(r1=8.0)
 LAYERS = {name: DEFAULT for name, variant in VARIANTS.items() if variant in ("", *KINDS)}
+COMPARED_PENALTIES = ("default: transposed convolutions", "R2, too, both weights 8")
+PENALTIES = {name: VARIED[name] for name in COMPARED_PENALTIES}
 
 # For each group its recipes by name, and the CPU seconds at which they are measured.
 GROUPS = {
@@ -128,6 +130,7 @@ GROUPS = {
     "ten_minutes": (TEN_MINUTES, (240, 600, 1200)),
     "variants": (VARIED, (60, 240)),
     "layers": (LAYERS, (60, 240, 600)),
+    "penalties": (PENALTIES, (60, 240, 600)),
 }
 
 

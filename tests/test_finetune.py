@@ -1,0 +1,101 @@
+"""The benchmark that goes on from a run with a higher penalty."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import DEFAULT
+
+from animegan_helpers import checkpoints, plotting
+from animegan_helpers.trainer import Trainer
+from animegan_helpers.training import train
+
+STEPS = 6
+
+
+@pytest.fixture
+def finetune(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
+    import finetune
+
+    monkeypatch.setattr(finetune, "SAVED_EVERY", 2)
+    return finetune
+
+
+@pytest.fixture
+def run(faces, tmp_path):
+    """The folder of a short run."""
+    train(DEFAULT, faces, tmp_path / "run", steps=2)
+    return tmp_path / "run"
+
+
+def weights(network):
+    return torch.cat([weight.detach().flatten() for weight in network.parameters()])
+
+
+def test_the_rate_is_constant_and_then_falls_toward_zero(finetune):
+    rates = [finetune.rate_at(step, 100) for step in range(100)]
+    assert set(rates[:51]) == {finetune.RATE}
+    assert rates[50:] == sorted(rates[50:], reverse=True)
+    assert rates[-1] == pytest.approx(finetune.RATE / 50)
+
+
+def test_every_setting_starts_from_the_run_and_goes_its_own_way(finetune, run, faces, tmp_path):
+    first = {name: checkpoints.load(run / f"{name}.pth") for name in ("G", "D")}
+    ends = []
+    for i, setting in enumerate(finetune.SETTINGS):
+        trainer = finetune.trainer_of(DEFAULT, setting, run)
+        for name, network in (("G", trainer.G), ("D", trainer.D)):
+            for key, value in network.state_dict().items():
+                assert torch.equal(value, first[name][key])
+        finetune.go_on(trainer, faces, STEPS, tmp_path / f"{i}.pt")
+        assert trainer.steps_done == STEPS
+        assert trainer.opt_g.param_groups[0]["lr"] == finetune.rate_at(STEPS - 1, STEPS)
+        ends.append((trainer.recipe.r1, weights(trainer.D)))
+    assert [weight for weight, _ in ends] == [DEFAULT.r1, finetune.WEIGHT, finetune.WEIGHT]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(ends[i][1], ends[j][1])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5])
+def test_an_interrupted_setting_goes_on(finetune, run, faces, tmp_path, monkeypatch, cut):
+    whole = finetune.trainer_of(DEFAULT, "R1 of weight 16", run)
+    finetune.go_on(whole, faces, STEPS, tmp_path / "whole.pt")
+    step = Trainer.step
+
+    def interrupted(trainer, images):
+        if trainer.steps_done == cut:
+            raise KeyboardInterrupt
+        return step(trainer, images)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer = finetune.trainer_of(DEFAULT, "R1 of weight 16", run)
+        finetune.go_on(trainer, faces, STEPS, tmp_path / "cut.pt")
+    monkeypatch.setattr(Trainer, "step", step)
+    again = finetune.trainer_of(DEFAULT, "R1 of weight 16", run)
+    finetune.go_on(again, faces, STEPS, tmp_path / "cut.pt")
+    for name in ("G", "D", "G_ema"):
+        assert torch.equal(weights(getattr(whole, name)), weights(getattr(again, name)))
+
+
+def test_it_records_a_number_for_each_setting(finetune, run, faces, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plotting, "RECORDED", tmp_path)
+    monkeypatch.setattr(finetune, "load_faces", lambda name: faces)
+    monkeypatch.setattr(finetune, "sample", lambda G, count, seed: torch.zeros(count, 3, 64, 64))
+    real = torch.zeros(8, 3, 64, 64)
+    sets = {"other real faces": real, "this run": real + 1}
+    monkeypatch.setattr(finetune, "compared_sets", lambda G, faces: (real, sets))
+    monkeypatch.setattr(finetune, "distances", lambda a, b: {"FID": (a - b).abs().max().item()})
+    monkeypatch.setattr(sys, "argv", ["finetune.py", str(run), "drawn", "--steps", "2"])
+    finetune.main()
+    record = json.loads((tmp_path / "finetune.json").read_text(encoding="utf-8"))
+    distances = {name: row["FID"] for name, row in record["measures"].items()}
+    expected = {"other real faces": 0, "before": 1} | dict.fromkeys(finetune.SETTINGS, 0)
+    assert distances == expected
+    assert record["steps"] == 2
+    assert "Then 2 steps with R1 and R2 of weight 16." in record["caption"]
+    assert (tmp_path / "finetune_faces.png").exists()
