@@ -1,4 +1,4 @@
-"""The benchmark that goes on from a run with a higher penalty."""
+"""The benchmark that trains a finished run further, with a higher penalty."""
 
 import json
 import sys
@@ -50,7 +50,7 @@ def test_every_setting_starts_from_the_run_and_goes_its_own_way(finetune, run, f
         for name, network in (("G", trainer.G), ("D", trainer.D)):
             for key, value in network.state_dict().items():
                 assert torch.equal(value, first[name][key])
-        finetune.go_on(trainer, faces, STEPS, tmp_path / f"{i}.pt")
+        finetune.train_further(trainer, faces, STEPS, tmp_path / f"{i}.pt")
         assert trainer.steps_done == STEPS
         assert trainer.opt_g.param_groups[0]["lr"] == finetune.rate_at(STEPS - 1, STEPS)
         ends.append((trainer.recipe.r1, weights(trainer.D)))
@@ -60,9 +60,9 @@ def test_every_setting_starts_from_the_run_and_goes_its_own_way(finetune, run, f
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5])
-def test_an_interrupted_setting_goes_on(finetune, run, faces, tmp_path, monkeypatch, cut):
+def test_an_interrupted_setting_is_resumed(finetune, run, faces, tmp_path, monkeypatch, cut):
     whole = finetune.trainer_of(DEFAULT, "R1 of weight 16", run)
-    finetune.go_on(whole, faces, STEPS, tmp_path / "whole.pt")
+    finetune.train_further(whole, faces, STEPS, tmp_path / "whole.pt")
     step = Trainer.step
 
     def interrupted(trainer, images):
@@ -73,10 +73,10 @@ def test_an_interrupted_setting_goes_on(finetune, run, faces, tmp_path, monkeypa
     monkeypatch.setattr(Trainer, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer = finetune.trainer_of(DEFAULT, "R1 of weight 16", run)
-        finetune.go_on(trainer, faces, STEPS, tmp_path / "cut.pt")
+        finetune.train_further(trainer, faces, STEPS, tmp_path / "cut.pt")
     monkeypatch.setattr(Trainer, "step", step)
     again = finetune.trainer_of(DEFAULT, "R1 of weight 16", run)
-    finetune.go_on(again, faces, STEPS, tmp_path / "cut.pt")
+    finetune.train_further(again, faces, STEPS, tmp_path / "cut.pt")
     for name in ("G", "D", "G_ema"):
         assert torch.equal(weights(getattr(whole, name)), weights(getattr(again, name)))
 

@@ -1,12 +1,12 @@
-"""Does a finished run gain from a higher penalty? Its networks go on with three settings.
+"""Does a finished run gain from a higher penalty? It is trained further with three settings.
 
 python tests/benchmarks/finetune.py RUN DATA [--steps 900] [--threads 2] [--name finetune]
 -> recorded/finetune.json, finetune_faces.png and .json
 
-Each setting starts from the networks of RUN, a folder, and goes on with its images, DATA. The
+Each setting starts from the networks of RUN, a folder, and uses its images, DATA. The
 learning rates are constant and fall to zero in the second half. The settings differ only in D's
 penalty: that of the recipe; R1 with a higher weight; R1 and R2. R2 is the penalty of R1 at fake
-images (variants.py). Interrupted, it goes on.
+images (variants.py). An interrupted training is resumed.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def trainer_of(recipe: Recipe, setting: str, run: Path) -> Trainer:
     return trainer
 
 
-def go_on(trainer: Trainer, faces: Faces, steps: int, file: Path) -> None:
-    """Train up to a step; a checkpoint in `file`, written now and then, is gone on from."""
+def train_further(trainer: Trainer, faces: Faces, steps: int, file: Path) -> None:
+    """Train up to a step. Checkpoints are written to `file`; if it exists, it is resumed."""
     if file.exists():
         trainer.load_state(checkpoints.load(file))
     start = trainer.steps_done
@@ -83,18 +83,19 @@ def main() -> None:
     torch.set_flush_denormal(True)
     faces = load_faces(args.data)
     recipe = runs.read_recipe(args.run)
+    begun = checkpoints.newest(args.run)
     G = runs.load_generator(args.run)
     real, sets = compared_sets(G, faces)
     measures = {"other real faces": distances(real, sets["other real faces"])}
     measures["before"] = distances(real, sets["this run"])
     for i, setting in enumerate(SETTINGS):
         trainer = trainer_of(recipe, setting, args.run)
-        file = f"{args.run.name}_{i}_of_{args.steps}.pt"
-        go_on(trainer, faces, args.steps, device.data_folder() / "finetune" / file)
+        file = f"{args.run.name}_{begun['steps_done']}_{i}_of_{args.steps}.pt"
+        train_further(trainer, faces, args.steps, device.data_folder() / "finetune" / file)
         G = trainer.ema_generator()
         measures[setting] = distances(real, sample(G, compared_count(faces), 0))
     what = f"The recipe {recipe.name} on {len(faces):,} images"
-    caption = caption_of(checkpoints.newest(args.run), what)
+    caption = caption_of(begun, what)
     caption += f" Then {args.steps:,} steps with {setting}."
     path = plotting.RECORDED / f"{args.name}_faces.png"
     write_png(plotting.grid(sample(G, 64, 1), 8), path)
