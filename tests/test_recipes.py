@@ -278,6 +278,11 @@ def test_the_default_is_relativistic_and_has_an_ema_generator(gpu):
     assert 0.9 < r.ema < 1
 
 
+def test_long_has_a_higher_weight_of_r1_than_the_default():
+    long, default = recipes.get("long"), recipes.get("default")
+    assert (long.r1, long.r1_every) == (8 * default.r1, default.r1_every)
+
+
 def test_only_the_default_is_larger_on_a_gpu():
     assert recipes.get("default", gpu=True) == recipes.RECIPES["default-gpu"]
     assert recipes.get("paper", gpu=True) == recipes.get("paper")

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from race_figures import publish, table
-from race_groups import GROUPS, VARIANT_OF, VARIANTS, marks_of
+from race_groups import BY_TWO_JUDGES, GROUPS, VARIANT_OF, marks_of
 from record import processor, without_build, write_json, write_png
 from variants import make_trainer
 
@@ -216,7 +216,7 @@ def run(name: str, recipe: dict, seed: int, marks: list, folder: str) -> dict:
         return result
     faces = load_faces("drawn")
     timed = TimedRun(recipe_json.from_json(recipe), seed, faces, VARIANT_OF.get(name, ""))
-    second = second_judge() if name in VARIANTS else None
+    second = second_judge() if name in BY_TWO_JUDGES else None
     rows = measured_at(marks, timed, faces, load_judge(), run_folder, second)
     result = {"name": name, "seed": seed, "recipe": recipe, "marks": rows}
     result |= {"machine": processor(), "torch": torch.__version__, "date": str(date.today())}
@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     load_faces("drawn")
-    if any(name in VARIANTS for group in args.groups for name in GROUPS[group][0]):
+    if any(name in BY_TWO_JUDGES for group in args.groups for name in GROUPS[group][0]):
         second_judge()  # before two processes would train it
     for group in args.groups:
         marks = GROUPS[group][1]

@@ -116,8 +116,14 @@ VARIANT_OF = VARIANTS | {"WGAN-GP": "WGAN-GP"}  # in all groups
 VARIED = {name: DEFAULT for name in VARIANTS}
 VARIED["R2, too, both weights 8"] = DEFAULT.changed(r1=8.0)
 LAYERS = {name: DEFAULT for name, variant in VARIANTS.items() if variant in ("", *KINDS)}
-COMPARED_PENALTIES = ("default: transposed convolutions", "R2, too, both weights 8")
-PENALTIES = {name: VARIED[name] for name in COMPARED_PENALTIES}
+PENALTIES = {
+    name: VARIED[name] for name in ("default: transposed convolutions", "R2, too, both weights 8")
+}
+PENALTIES |= {
+    "R1 of weight 8": DEFAULT.changed(r1=8.0),
+    "R1 of weight 16": DEFAULT.changed(r1=16.0),
+}
+BY_TWO_JUDGES = {*VARIED, *PENALTIES}
 
 # For each group its recipes by name, and the CPU seconds at which they are measured.
 GROUPS = {
