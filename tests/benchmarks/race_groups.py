@@ -102,7 +102,7 @@ TEN_MINUTES = {
     "width 24, rates decay from step 500": START.changed(width=24, lr_decay_start=500),
 }
 
-# The default with other layers in G, another penalty, another D; measured by two judges.
+# The default with other layers in G, another penalty, or a wider D.
 VARIANTS = {  # name in the group: name in variants.py
     "default: transposed convolutions": "",
     "transposed convolutions, blur": "transposed, blur",
@@ -112,18 +112,18 @@ VARIANTS = {  # name in the group: name in variants.py
     "R2, too, both weights 8": "R2",
     "D 1.5 times as wide": "D 1.5 times as wide",
 }
-VARIANT_OF = VARIANTS | {"WGAN-GP": "WGAN-GP"}  # in all groups
+VARIANT_OF = VARIANTS | {"WGAN-GP": "WGAN-GP", "R1 and R2 of weight 8": "R2"}  # in any group
 VARIED = {name: DEFAULT for name in VARIANTS}
 VARIED["R2, too, both weights 8"] = DEFAULT.changed(r1=8.0)
 LAYERS = {name: DEFAULT for name, variant in VARIANTS.items() if variant in ("", *KINDS)}
+# R1 with higher weights, with and without R2.
 PENALTIES = {
-    name: VARIED[name] for name in ("default: transposed convolutions", "R2, too, both weights 8")
-}
-PENALTIES |= {
+    "default: R1 of weight 2": DEFAULT,
     "R1 of weight 8": DEFAULT.changed(r1=8.0),
     "R1 of weight 16": DEFAULT.changed(r1=16.0),
+    "R1 and R2 of weight 8": DEFAULT.changed(r1=8.0),
 }
-BY_TWO_JUDGES = {*VARIED, *PENALTIES}
+BY_TWO_JUDGES = {*VARIED, *PENALTIES}  # the names that the second judge measures, too
 
 # For each group its recipes by name, and the CPU seconds at which they are measured.
 GROUPS = {
