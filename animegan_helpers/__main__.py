@@ -16,6 +16,10 @@ from . import arguments
 # sleep. Beside another busy process that costs most of the speed; tests/benchmarks/busy.py shows
 # what this number costs on a quiet machine, and gains on a busy one.
 SPIN_COUNT = 1000
+OUT_OF_MEMORY = (
+    "out of memory: choose smaller batches, networks or images (train: --batch, --width, --size),"
+    " fewer faces (sample, measure: --count), or close other programs"
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -83,10 +87,22 @@ def _run(commands, args) -> int:
         except (ValueError, OSError, ArithmeticError, ImportError, CheckpointError) as error:
             _print_error(" ".join(str(error).split()))
             return 2
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _print_error(f"{OUT_OF_MEMORY} ({' '.join(str(error).split()) or 'in Python'})")
+            return 2
         except KeyboardInterrupt:  # not while training, which ends by itself and returns
             _print_error("stopped")
             return 130
     return 0
+
+
+def _is_out_of_memory(error) -> bool:
+    """Whether it is an error of Python, of a GPU or of torch's CPU allocator for lack of memory."""
+    text = str(error)
+    is_of_torch = "out of memory" in text or "DefaultCPUAllocator" in text
+    return is_of_torch or isinstance(error, MemoryError)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:

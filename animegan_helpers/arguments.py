@@ -176,7 +176,8 @@ def _measure(command: Parser) -> None:
     add("--count", type=positive, default=2000, help="faces per seed, at most half of the images")
     seeds = "how many seeds: the table shows mean and standard deviation over them"
     add("--seeds", type=positive, default=3, help=seeds)
-    add("--out", type=path, help="the JSON to write (default: measures.json in the run's folder)")
+    out = "the JSON to write (default: measures.json in the folder of a run that has finished)"
+    add("--out", type=path, help=out)
 
 
 def _share(command: Parser) -> None:

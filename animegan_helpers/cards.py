@@ -93,6 +93,7 @@ class Facts:
     numbers: dict[str, list] | None = None  # of `metrics.measure`
     data: str = ""  # "drawn", the name of a public set, or a sentence about the images
     license: str = ""  # of the weights, as Hugging Face writes it: "mit"
+    steps: int | None = None  # how many the training took
 
 
 def rights(data: str) -> str:
@@ -164,11 +165,16 @@ def _training(facts) -> str:
     images = "The number of training images is not known."
     if facts.images is not None:
         images = f"It was trained on {facts.images:,} images."
+    steps = "The number of training steps is not known."
+    if facts.steps is not None:
+        steps = f"The training took {facts.steps:,} steps."
     if facts.recipe is None:
-        return f"{images} The recipe was not kept."
-    lines = [f"{images} The recipe, as page 09 explains it:", "", "| field | value |", "|---|---|"]
+        return f"{images} {steps} The recipe was not kept."
+    lines = [f"{images} {steps} The recipe, as page 09 explains it:", ""]
+    lines += ["| field | value |", "|---|---|"]
     for name, value in asdict(facts.recipe).items():
-        lines.append(f"| {name} | {value} |")
+        if name not in ("steps", "epochs"):  # what was planned
+            lines.append(f"| {name} | {value} |")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -93,6 +94,11 @@ def saved(run: str | Path) -> list[Path]:
     return sorted((Path(run) / "checkpoints").glob("step_*.pt"))
 
 
+def step_of(path: Path) -> int:
+    """The path of a checkpoint -> its step."""
+    return int(path.stem.removeprefix("step_"))
+
+
 def newest(run: str | Path) -> dict:
     """-> the newest good checkpoint of a run.
 
@@ -123,16 +129,21 @@ def delete_after(run: str | Path, step: int) -> None:
 
 
 def prune(run: str | Path) -> None:
-    """Delete all checkpoints but the last `KEPT` and the first ones from 1,024, 2,048 ... on."""
+    """Delete all checkpoints but the last `KEPT` and the first ones from 1,024, 2,048 ... on.
+
+    What can't be deleted now, such as a file that another process reads, waits for the next call.
+    """
     milestone = 1024
     for path in saved(run)[:-KEPT]:
-        step = int(path.stem.removeprefix("step_"))
+        step = step_of(path)
         if step < milestone:
             part = path.with_name(f".{path.name}.part")  # what has its final name is whole
-            os.replace(path, part)
-            os.truncate(part, 0)  # Google Drive keeps what is deleted in its trash
-            part.unlink()
+            with suppress(OSError):
+                os.replace(path, part)
+                os.truncate(part, 0)  # Google Drive keeps what is deleted in its trash
+                part.unlink()
         else:
             milestone = 1 << step.bit_length()
     for part in (Path(run) / "checkpoints").glob(".*.part"):  # of a process killed while saving
-        part.unlink()
+        with suppress(OSError):
+            part.unlink()

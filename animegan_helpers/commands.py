@@ -21,14 +21,7 @@ from .image_files import find_images
 from .judge import load_judge, resizing_note
 from .prepare import load_faces, prepare
 from .recipe_table import recipe_table
-from .runs import (
-    MEASURES,
-    load_generator,
-    read_data,
-    read_recipe,
-    refuse_existing,
-    write_images,
-)
+from .runs import MEASURES, load_generator, read_data, read_recipe, refuse_existing, write_images
 from .trainer import Trainer
 from .training import train
 
@@ -171,9 +164,10 @@ def _write_image(image: Image.Image, path: Path) -> None:
 
 
 def measure_run(args: Namespace) -> None:
-    """measure: a run's generator against real faces -> a table, and a JSON file."""
+    """measure: a run's generator against real faces -> a table, and a JSON file if it finished."""
     out = args.out or args.run / MEASURES
     _refuse_foreign_numbers(out)
+    is_kept = bool(args.out) or (args.run / "G.pth").exists()  # a run in training will change
     G = load_generator(args.run)
     recipe = read_recipe(args.run)
     faces = load_faces(args.data, recipe.size)
@@ -184,13 +178,17 @@ def measure_run(args: Namespace) -> None:
         faces = Subset(faces, kept)
     _warn_of_other_data(args.run, faces)
     numbers = metrics.measure(G, faces, load_judge(), held_out, args.count, range(args.seeds))
-    atomic_write(out, json.dumps(numbers, indent=1).encode())
+    if is_kept:
+        atomic_write(out, json.dumps(numbers, indent=1).encode())
     print(metrics.format_table(numbers))
     count = min(args.count, len(faces) // 2)  # `metrics.measure` takes no more
     print(f"each seed compares {count:,} generated faces with {count:,} real ones")
     if note := resizing_note(recipe.size):
         print(note)
-    print(f"the numbers of each seed are in {out.resolve()}")
+    if is_kept:
+        print(f"the numbers of each seed are in {out.resolve()}")
+    else:
+        print("the run has not finished, so the numbers are not kept; --out keeps them in a file")
 
 
 def _warn_of_other_data(run: Path, faces: Dataset) -> None:

@@ -6,6 +6,7 @@ from html import escape
 import ipywidgets
 from ipywidgets import Layout
 
+MAX_SEED = 999_999
 LABEL_STYLE = {"description_width": "180px"}
 COMMAND_HTML = """<textarea readonly rows="3" aria-label="The command that shows this face again"
 style="box-sizing: border-box; width: 100%; padding: 4px 8px; border: 1px solid #bbb;
@@ -17,7 +18,8 @@ class Controls(ipywidgets.VBox):
     """A slider for each direction and component of z, the truncation, the seed, and buttons.
 
     `on_change` is called without arguments after each change of a value. Below the buttons are a
-    command and a status message; `script` is an output that shows nothing.
+    command and a status message; `script` is an output that shows nothing. Raises ValueError for
+    a seed outside its range.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Controls(ipywidgets.VBox):
         on_change: Callable[[], None],
     ):
         super().__init__(layout=Layout(flex="1 1 400px", max_width="560px", margin="0 0 0 16px"))
+        _check_range(seed, 1.0)
         self.reach = reach
         self.buttons = buttons
         self._on_change = on_change
@@ -42,7 +45,7 @@ class Controls(ipywidgets.VBox):
         self.seed = ipywidgets.BoundedIntText(
             seed,
             min=0,
-            max=999_999,
+            max=MAX_SEED,
             description="seed of the latent vector",
             style=LABEL_STYLE,
             layout=Layout(width="290px"),
@@ -90,11 +93,7 @@ class Controls(ipywidgets.VBox):
                     f"can't move z by {offset} along {name!r}: choose up to {self.reach:g}"
                     f" along {', '.join(self.sliders)}"
                 )
-        if not 0 <= seed <= self.seed.max or not 0 <= truncation <= 1:
-            raise ValueError(
-                f"seed {seed}, truncation {truncation}: choose a seed from 0 to {self.seed.max},"
-                " and a truncation from 0 to 1"
-            )
+        _check_range(seed, truncation)
         self._paused = True
         try:
             self.seed.value = seed
@@ -113,6 +112,14 @@ class Controls(ipywidgets.VBox):
     def show_status(self, message: str) -> None:
         """Show what a button has done."""
         self.status.value = STATUS_HTML.format(escape(message))
+
+
+def _check_range(seed, truncation) -> None:
+    if not 0 <= seed <= MAX_SEED or not 0 <= truncation <= 1:
+        raise ValueError(
+            f"seed {seed}, truncation {truncation}: choose a seed from 0 to {MAX_SEED}, and a"
+            " truncation from 0 to 1"
+        )
 
 
 def _slider(name, low, high, step, value, readout_format) -> ipywidgets.FloatSlider:

@@ -16,6 +16,7 @@ from .files import expand
 from .image_files import find_images, in_words
 from .images import read_image, stack
 from .rng import rng
+from .stop_signals import ignore_interrupts
 
 Rows = int | slice | Sequence[int] | np.ndarray | torch.Tensor
 
@@ -59,18 +60,15 @@ class Report:
 
     def _sizes_in_words(self) -> str:
         sizes = [f"{size} ({count:,})" for size, count in self.sizes.items()]
-        text = f"sizes: {', '.join(sizes[:3])}"
-        if len(sizes) > 3:
-            text += " ..."
-        return text
+        more = " ..." if len(sizes) > 3 else ""
+        return f"sizes: {', '.join(sizes[:3])}{more}"
 
     def _repeated_in_words(self) -> list[str]:
         names = {*self.duplicates, *self.duplicates.values()}
         counts = Counter(folder_of(name) for name in names)
         lines = []
         for copy, original in list(self.repeated.items())[:3]:
-            count = counts[copy]
-            lines.append(f"the folder {copy} repeats {original}: all its {count:,} images")
+            lines.append(f"the folder {copy} repeats {original}: all its {counts[copy]:,} images")
         return lines
 
 
@@ -247,4 +245,5 @@ def batches(
     """
     order = BatchOrder(len(dataset), batch, seed, start)
     # batch_size=None: what the sampler gives is a list of rows already, and dataset[rows] a batch
-    return DataLoader(dataset, sampler=order, batch_size=None, num_workers=workers)
+    in_workers = {"num_workers": workers, "worker_init_fn": ignore_interrupts}
+    return DataLoader(dataset, sampler=order, batch_size=None, **in_workers)

@@ -57,6 +57,7 @@ def describe(run: str | Path | None = None) -> dict:
         facts = Facts(
             recipe=recipes.get("pretrained"),
             images=tables["training images"],
+            steps=recipes.get("pretrained").steps,
             numbers=tables["measures"],
             data="drawn",
             license="mit",
@@ -66,9 +67,17 @@ def describe(run: str | Path | None = None) -> dict:
     facts = Facts(
         recipe=read_recipe(run),
         images=read_data(run).get("images"),
+        steps=_steps(expand(run)),
         numbers=_read_measures(expand(run) / MEASURES),
     )
     return {"G": G, "directions": sliders(G), "facts": facts}
+
+
+def _steps(run) -> int | None:
+    """-> the steps that made a run's generator, or None if its checkpoints were deleted."""
+    if not (run / "G.pth").exists():
+        return checkpoints.newest(run)["steps_done"]
+    return max(map(checkpoints.step_of, checkpoints.saved(run)), default=None)
 
 
 def _read_json(path) -> dict:

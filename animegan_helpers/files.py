@@ -34,7 +34,7 @@ def new_folder(out: Path, is_done: Callable[[Path], bool], replace: bool = False
 
     After an error it is deleted. Where another process was faster, so that `is_done(out)`, its
     folder stays. With `replace`, another folder of that name is deleted. Raises FileExistsError if
-    `out` is not empty.
+    `out` is not empty, and PermissionError if it can't be replaced.
     """
     out = Path(os.path.realpath(out))  # of a link, the folder that it leads to
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def new_folder(out: Path, is_done: Callable[[Path], bool], replace: bool = False
         if not is_done(out):
             old = hidden.with_name(hidden.name + "-old")
             if replace and out.exists():
-                out.rename(old)
+                _move_away(out, old)
             try:
                 _rename(hidden, out, is_done)
             except OSError:
@@ -57,6 +57,16 @@ def new_folder(out: Path, is_done: Callable[[Path], bool], replace: bool = False
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _move_away(out: Path, old: Path) -> None:
+    try:
+        out.rename(old)
+    except PermissionError as error:  # Windows renames no folder of which a file is open
+        raise PermissionError(
+            f"{out} can't be replaced ({error.strerror}): if a notebook has loaded its faces,"
+            " restart its kernel"
+        ) from error
 
 
 def _rename(hidden: Path, out: Path, is_done: Callable[[Path], bool]) -> None:

@@ -64,7 +64,7 @@ def load_safetensors(path: str | Path) -> tuple[Generator, dict[str, Tensor]]:
                 f"{path} was made by version 0.1: share the generator again, or download a new file"
             )
         names = json.loads(metadata["directions"])
-        directions = dict(zip(names, tensors.pop("directions").float()))
+        directions = dict(zip(names, tensors.pop("directions").float().clone()))
         G = Generator(**json.loads(metadata["generator"]))
         G.load_state_dict(tensors)
     except CheckpointError:

@@ -34,8 +34,8 @@ class Run:
     def open(self, trainer: Trainer) -> Log:
         """Write recipe.json, data.json and the history up to now; -> the log, without lost steps.
 
-        Networks from before the run was resumed, and their measures, are removed: its checkpoint
-        holds the networks, too. So are damaged checkpoints of later steps.
+        Networks from before the run was resumed are removed: its checkpoint holds them, too. So are
+        damaged checkpoints and sample grids of later steps.
         """
         rows = []
         if self.writes:
@@ -45,9 +45,12 @@ class Run:
             data = json.dumps(self.data, indent=1)
             checkpoints.atomic_write(self.path / DATA, data.encode())
             checkpoints.atomic_write(self.history_file, json_lines(rows).encode())
-            for name in (*NETWORKS, MEASURES):
+            for name in NETWORKS:
                 (self.path / name).unlink(missing_ok=True)
             checkpoints.delete_after(self.path, trainer.steps_done)
+            for grid in (self.path / "grids").glob("step_*.png"):
+                if grid > self._grid(trainer.steps_done):
+                    grid.unlink()
         self._rows_written = len(rows)
         self._saved_step = trainer.steps_done
         self._next_save = trainer.seconds + SAVE_SECONDS  # as trainer.seconds counts
@@ -81,11 +84,13 @@ class Run:
             return
         grid = io.BytesIO()
         plotting.grid(trainer.fixed_faces(), 8).save(grid, "PNG")
-        name = f"step_{trainer.steps_done:08d}.png"
-        checkpoints.atomic_write(self.path / "grids" / name, grid.getvalue())
+        checkpoints.atomic_write(self._grid(trainer.steps_done), grid.getvalue())
+
+    def _grid(self, step) -> Path:
+        return self.path / "grids" / f"step_{step:08d}.png"
 
     def save(self, trainer: Trainer, log: Log) -> None:
-        """Write the new rows of the history, and a checkpoint.
+        """Write the new rows of the history, and a checkpoint. Measures of an earlier one go.
 
         Raises FloatingPointError, before anything is written, if a part is not finite.
         """
@@ -103,6 +108,8 @@ class Run:
         self.write_history(log)
         state["images"] = self.data["images"]
         checkpoints.save(state, checkpoints.at_step(self.path, step))
+        with suppress(OSError):  # another process may read it now
+            (self.path / MEASURES).unlink(missing_ok=True)
         checkpoints.prune(self.path)
         self._saved_step = step
         seconds = time.perf_counter() - start

@@ -1,6 +1,5 @@
 """Batches of faces become a trained generator: the loop. Built on page 05."""
 
-import signal
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from .recipes import Recipe
 from .run_writer import Run
 from .speed import LEAST_SPEEDUP, PLAIN, Speed, self_check, to_device
 from .step_rate import StepRate
+from .stop_signals import stop_requested
 from .trainer import Trainer
 
 
@@ -90,7 +90,7 @@ def train(
     run's networks. SIGINT (Ctrl-C, the notebook's stop button) ends it after the current step,
     saved; SIGTERM does, too, and then ends the process. `callback(trainer, log)` is called when
     `log.rows` has grown and once at the end. Raises FileExistsError for an existing run without
-    `resume`, CheckpointError for a bad one, and Locked for one that another process trains.
+    `resume`, CheckpointError for a bad one, Locked for one in training, ValueError for wrong sizes.
     """
     run = expand(run)
     distributed = distributed or Distributed()
@@ -99,13 +99,26 @@ def train(
     with _only_process(distributed, run, resume), stop_requested() as stop:
         faces = faces if workers else to_device(faces, device)
         trainer = Trainer(recipe, seed, device, speed=speed, distributed=distributed)
-        _begin(trainer, run, len(faces), resume, from_run)
+        _begin(trainer, run, faces, resume, from_run)
         loader = batches(faces, recipe.batch, seed, trainer.steps_done, workers)
         length = training_length(recipe, steps, epochs, minutes, steps_per_epoch=len(loader))
         _self_check(trainer, faces, is_choice=speed is not None)
         writer = Run(run, describe(faces), writes=distributed.is_main)
         _loop(trainer, loader, writer, length, stop, callback)
     return trainer
+
+
+def _check_size(faces: Dataset, recipe: Recipe) -> None:
+    """Raises ValueError for images of another size than the recipe's."""
+    if len(faces) == 0:
+        return  # `batches` says so
+    height, width = faces[[0]].shape[1:3]
+    if (height, width) != (recipe.size, recipe.size):
+        raise ValueError(
+            f"the images have {width}x{height} pixels, and recipe {recipe.name} is for"
+            f" {recipe.size}x{recipe.size}: prepare the images at that size, or change the"
+            " recipe's (size)"
+        )
 
 
 @contextmanager
@@ -120,13 +133,14 @@ def _only_process(distributed: Distributed, run: Path, resume: bool) -> Iterator
         yield
 
 
-def _begin(trainer, run, images, resume, from_run) -> None:
+def _begin(trainer, run, faces, resume, from_run) -> None:
     """Load what a run goes on from or starts from."""
+    _check_size(faces, trainer.recipe)
     if resume and from_run:
         raise ValueError("choose one: a run is resumed (resume) or starts from another (from_run)")
     with trainer.distributed.main_process_first():
         if resume:
-            runs.resume(trainer, run, images)
+            runs.resume(trainer, run, len(faces))
         if from_run:
             runs.start_from(trainer, from_run)
 
@@ -208,43 +222,3 @@ def _show_progress(bar, trainer, log, rate) -> None:
     numbers = {"step": trainer.steps_done, "steps/s": f"{rate.per_second:.1f}"}
     losses = {"D": f"{row['loss_d']:.2f}", "G": f"{row['loss_g']:.2f}"}
     bar.set_postfix(**numbers, **losses, refresh=False)
-
-
-@contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """Within it SIGINT, SIGTERM and SIGHUP only set the event that it gives; a second one acts.
-
-    At its end the signals that end a process, all but SIGINT, act as they would have before.
-    Outside the main thread, where Python handles no signals, the event is never set.
-    """
-    event = threading.Event()
-    handlers = {}
-    received = []
-
-    def request(number, frame):
-        event.set()
-        received.append(number)
-        signal.signal(number, handlers[number])
-
-    if threading.current_thread() is threading.main_thread():
-        for number in _stop_signals():
-            handlers[number] = signal.signal(number, request)
-    try:
-        yield event
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for number in received:
-        if number != signal.SIGINT:
-            sys.stdout.flush()  # the process may end here
-            signal.raise_signal(number)
-
-
-def _stop_signals() -> list[int]:
-    """-> SIGINT, and other signals that ask a process to end unless it ignores them (`nohup`)."""
-    numbers = [signal.SIGINT]
-    for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: a terminal is closed; Windows has no such signal
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            numbers.append(number)
-    return numbers

@@ -69,6 +69,7 @@ class Explorer(ipywidgets.HBox):
 
     `directions` are unit vectors (z_dim,) by name, as `pretrained.load_pretrained` returns them.
     A slider moves z by up to `reach` along one of them, or along one of its first `components`.
+    Raises ValueError for a seed outside the range of its control.
     """
 
     def __init__(

@@ -202,6 +202,24 @@ def test_the_first_of_each_doubling_is_kept_and_what_a_killed_save_left_is_delet
     assert [path.name for path in checkpoints.saved(tmp_path)] == kept
 
 
+@pytest.mark.parametrize("call", ["replace", "truncate", "unlink"])
+def test_a_checkpoint_that_can_not_be_deleted_now_waits(call, monkeypatch, tmp_path):
+    """As on Windows while another process reads it, or on a network disk for a moment."""
+    for step in range(1, 6):
+        checkpoints.save({"step": step}, checkpoints.at_step(tmp_path, step))
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Access is denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*{"unlink": (Path, "unlink")}.get(call, (os, call)), refuse)
+        checkpoints.prune(tmp_path)
+    kept = [checkpoints.load(path)["step"] for path in checkpoints.saved(tmp_path)]
+    assert kept[-3:] == [3, 4, 5], "none is damaged"
+    checkpoints.prune(tmp_path)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 3
+
+
 @pytest.mark.parametrize("call", ["truncate", "unlink"])
 def test_a_prune_that_is_killed_leaves_no_damaged_checkpoint(call, monkeypatch, tmp_path):
     for step in range(1, 6):

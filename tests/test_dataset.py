@@ -2,9 +2,12 @@
 
 import itertools
 import json
+import multiprocessing
+import os
 import pickle
 import re
 import shutil
+import signal
 import warnings
 
 import numpy as np
@@ -212,6 +215,22 @@ def test_a_lazy_loader_skips_bad_files_and_warns_of_each_once(damaged, tmp_path)
         take(16, batches(lazy, 8))  # two epochs
     assert len(caught) == len(damaged) == 18
     assert {str(warning.message).split(" ")[0] for warning in caught} == damaged
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to processes")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_workers_leave_signals_of_a_terminal_to_the_main_process(name, faces):
+    """Ctrl-C reaches the workers, too, and so does its end; but the current step is finished."""
+    number = getattr(signal, name)
+    others = set(multiprocessing.active_children())
+    order = iter(batches(faces, 4, seed=5, workers=2))
+    whole = [next(order), next(order)]  # one of each worker: both have begun
+    workers = set(multiprocessing.active_children()) - others
+    for worker in workers:
+        os.kill(worker.pid, number)
+    whole += [next(order) for _ in range(10)]
+    assert len(workers) == 2 and all(worker.is_alive() for worker in workers)
+    assert all(torch.equal(a, b) for a, b in zip(whole, take(12, batches(faces, 4, seed=5))))
 
 
 @pytest.mark.filterwarnings("ignore")

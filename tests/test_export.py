@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -94,17 +95,45 @@ def test_a_folder_that_cannot_be_created_is_named(toy, tmp_path):
 # ---- the card ----
 
 
+@pytest.mark.parametrize("length, steps", [({"steps": 3}, 3), ({"epochs": 2}, 8)])
+def test_the_card_of_a_run_has_the_steps_that_were_made_not_those_of_the_recipe(
+    length, steps, faces, tmp_path
+):
+    recipe = recipes.get("default", width=2, z_dim=4, batch=4, size=16)
+    train(recipe, faces, tmp_path / "run", **length)
+    export.write(tmp_path / "out", **export.describe(tmp_path / "run"))
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert f"The training took {steps} steps." in text
+    assert str(recipe.steps) not in text
+    shutil.rmtree(tmp_path / "run" / "checkpoints")  # to save space
+    export.write(tmp_path / "out", **export.describe(tmp_path / "run"))
+    assert "steps is not known" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_card_of_a_run_that_has_not_finished_has_the_steps_of_its_newest_good_checkpoint(
+    faces, tmp_path
+):
+    recipe = recipes.get("default", width=2, z_dim=4, batch=4, size=16)
+    for steps in (2, 3):
+        train(recipe, faces, tmp_path, steps=steps, resume=steps == 3)
+    (tmp_path / "G.pth").unlink()
+    assert export.describe(tmp_path)["facts"].steps == 3
+    checkpoints.at_step(tmp_path, 3).write_bytes(b"cut")
+    assert export.describe(tmp_path)["facts"].steps == 2
+
+
 def test_the_card_has_data_recipe_and_measures_and_shows_samples(toy, tmp_path):
     numbers = {"FID": [3.0, 5.0], "FID (real)": [0.5, 0.7]}
-    facts = Facts(recipes.get("pretrained"), 12_345, numbers, "drawn")
+    facts = Facts(recipes.get("pretrained"), 12_345, numbers, "drawn", steps=4_321)
     export.write(tmp_path, toy[0], facts, toy[1], "Mine")
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("---\n")
     assert "\n# Mine\n" in text
     assert "No image made by anybody else was used" in text
-    assert "It was trained on 12,345 images." in text
+    assert "It was trained on 12,345 images. The training took 4,321 steps." in text
     assert "| lr_g | 0.001 |" in text
-    assert "| steps | 59617 |" in text
+    assert "59617" not in text, "the recipe's length is a plan"
     assert "16x16 pixels" in text
     assert metrics.format_table(numbers) in text
     assert "4.00 ± 1.41" in text
@@ -144,7 +173,7 @@ def test_every_file_that_the_card_names_exists(folder):
 def test_the_card_says_what_is_not_known(folder):
     text = (folder / "README.md").read_text()
     assert "**Unknown.**" in text
-    assert "The number of training images is not known. The recipe was not kept." in text
+    assert "images is not known. The number of training steps is not known. The recipe was" in text
     assert "Not measured" in text
     assert "License of the weights: not chosen yet" in text
 
@@ -247,7 +276,7 @@ def test_a_run_is_described_with_its_measures_if_it_was_measured(faces, tmp_path
     run = tmp_path / "run"
     train(recipe, faces, run, steps=1)
     known = export.describe(run)
-    assert known["facts"] == Facts(recipe, len(faces))
+    assert known["facts"] == Facts(recipe, len(faces), steps=1)
     assert list(known["directions"]) == [f"direction {i}" for i in (1, 2, 3, 4)]
     expected = {"width": 2, "z_dim": 4, "size": 16, "activation": "leaky_relu"}
     assert generator_arguments(known["G"]) == expected

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import encoded, files_in, noise_image, write_zip
@@ -49,6 +50,22 @@ def test_another_folder_is_replaced_only_on_request(tmp_path):
     with new_folder(tmp_path / "out", never, replace=True) as hidden:
         (hidden / "new").write_bytes(b"")
     assert files_in(tmp_path) == ["out/new"]
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_folder_in_use_stays_and_the_error_says_what_to_do(tmp_path, monkeypatch):
+    """Windows renames no folder of which a file is open."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_bytes(b"")
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Access is denied")
+
+    with pytest.raises(PermissionError, match="out can't be replaced .*restart its kernel"):
+        with new_folder(tmp_path / "out", never, replace=True) as hidden:
+            (hidden / "new").write_bytes(b"")
+            monkeypatch.setattr(Path, "rename", refuse)
+    assert files_in(tmp_path) == ["out/old"]
     assert os.listdir(tmp_path) == ["out"]
 
 

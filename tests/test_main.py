@@ -7,9 +7,10 @@ import sys
 import time
 
 import pytest
+import torch
 from conftest import encoded, noise_image
 
-from animegan_helpers import __main__, __version__
+from animegan_helpers import __main__, __version__, commands
 
 
 def console(encoding):
@@ -45,6 +46,34 @@ def test_a_command_works_without_a_console(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     assert __main__.main(["recipes"]) == 0
     assert __main__.main(["sample", "--run", "nowhere"]) == 2
+
+
+MEMORY_ERRORS = {
+    "Python": MemoryError,
+    "the CPU": lambda: torch.empty(2**50, dtype=torch.uint8),
+    "a GPU": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "Apple's GPU": lambda: RuntimeError("MPS backend out of memory (allocated: 9 GB)"),
+}
+
+
+@pytest.mark.parametrize("where", MEMORY_ERRORS)
+def test_a_lack_of_memory_is_one_line_with_the_cure(where, monkeypatch, capsys):
+    def fail(args):
+        raise MEMORY_ERRORS[where]()
+
+    monkeypatch.setitem(commands.COMMANDS, "recipes", fail)
+    assert __main__.main(["recipes"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out of memory: choose smaller batches" in line
+
+
+def test_another_error_of_torch_keeps_its_traceback(monkeypatch):
+    def fail(args):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setitem(commands.COMMANDS, "recipes", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        __main__.main(["recipes"])
 
 
 def test_a_warning_is_one_line(home, capsys):

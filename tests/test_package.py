@@ -20,12 +20,12 @@ import animegan_helpers
 PACKAGE = Path(animegan_helpers.__file__).parent
 PROJECT = PACKAGE.parent
 ORDER = """
-    checks rng device files locks drawn recipes recipe_json layers generator discriminator
-    losses checkpoints image_files image_metadata images storage archives sources transfer
-    download dataset findings prepare figures plotting distributed speed trainer history runs
-    run_writer step_rate training judge patches precision_recall metrics alarms latent
-    conditional pretrained session controls widgets web_page cards export recipe_table
-    arguments commands __main__
+    checks rng device files locks stop_signals drawn recipes recipe_json layers generator
+    discriminator losses checkpoints image_files image_metadata images storage archives
+    sources transfer download dataset findings prepare figures plotting distributed speed
+    trainer history runs run_writer step_rate training judge patches precision_recall metrics
+    alarms latent conditional pretrained session controls widgets web_page cards export
+    recipe_table arguments commands __main__
 """.split()  # a module may import only modules to its left
 CORE = ["layers", "generator", "discriminator", "losses", "trainer", "training"]
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")}
@@ -401,7 +401,8 @@ def project_files():
 def is_source_folder(name):
     if name.startswith("."):
         return name == ".github"
-    return name not in ("data", "build", "__pycache__") and not name.endswith(".egg-info")
+    made = ("data", "build", "__pycache__", "node_modules")
+    return name not in made and not name.endswith(".egg-info")
 
 
 def test_no_path_of_a_machine_is_written_anywhere():

@@ -474,7 +474,8 @@ class StopsAtOnce(torch.utils.data.Dataset):
         return len(self.faces)
 
     def __getitem__(self, rows):
-        os.kill(os.getpid(), signal.SIGINT)
+        if len(rows) > 1:
+            signal.raise_signal(signal.SIGINT)
         return self.faces[rows]
 
 
@@ -486,6 +487,19 @@ def test_a_run_stopped_before_its_first_step_has_images_but_no_curves(faces, tmp
 
 
 # ---- sample grids and the film ----
+
+
+def test_grids_of_steps_that_a_kill_has_lost_are_not_in_the_film(faces, tmp_path):
+    train(BCE, faces, tmp_path, steps=3)
+    for step in (16, 24, 512):  # after the checkpoint of step 3, before the process was killed
+        shutil.copy(tmp_path / "grids" / "step_00000003.png", grid_of(tmp_path, step))
+    train(BCE, faces, tmp_path, steps=20, resume=True)
+    names = sorted(path.name for path in (tmp_path / "grids").iterdir())
+    assert names == [grid_of(tmp_path, step).name for step in (0, 3, 16, 20)]
+
+
+def grid_of(run, step):
+    return run / "grids" / f"step_{step:08d}.png"
 
 
 @pytest.fixture
@@ -657,12 +671,22 @@ def test_a_history_that_two_processes_have_mixed_has_each_step_once_after_resumi
     assert read_history(run)["step"].tolist() == list(range(1, 13))
 
 
-def test_measures_of_the_networks_before_a_run_went_on_are_not_kept(uncut, faces, tmp_path):
+@pytest.mark.parametrize("steps, is_kept", [(10, True), (5, True), (12, False)])
+def test_measures_are_kept_until_a_run_has_gone_on(steps, is_kept, uncut, faces, tmp_path):
     _, folder = uncut(DEFAULT)
     run = shutil.copytree(folder, tmp_path / "run")
     (run / "measures.json").write_text("{}")
-    train(DEFAULT, faces, run, steps=12, seed=3, resume=True)
-    assert not (run / "measures.json").exists()
+    train(DEFAULT, faces, run, steps=steps, seed=3, resume=True)
+    assert (run / "measures.json").exists() == is_kept
+
+
+def test_measures_of_an_earlier_checkpoint_go_with_the_next(faces, tmp_path):
+    def measure(trainer, log):
+        if trainer.steps_done == 2 and not log.finished:
+            (tmp_path / "measures.json").write_text("{}")
+
+    train(BCE, faces, tmp_path, steps=4, callback=measure)
+    assert not (tmp_path / "measures.json").exists()
 
 
 def test_a_run_is_named_with_a_tilde_everywhere(uncut, faces, tmp_path, monkeypatch):

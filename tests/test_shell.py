@@ -436,6 +436,21 @@ def test_measuring_prints_a_table_and_writes_the_numbers_of_each_seed(shell, mea
     assert first == {name: values[:1] for name, values in numbers.items()}
 
 
+def test_numbers_of_a_run_that_has_not_finished_are_kept_only_in_a_file_of_their_own(
+    shell, measured, home
+):
+    run = shutil.copytree(measured / "r", home / "copy")
+    (run / "G.pth").unlink()
+    (run / "measures.json").unlink(missing_ok=True)  # of another test
+    words = ("measure", "--run", run, "--data", measured / "prepared", "--count", 70, "--seeds", 1)
+    code, printed, _ = shell(*words)
+    assert code == 0 and "has not finished, so the numbers are not kept" in printed
+    assert not (run / "measures.json").exists()
+    code, printed, _ = shell(*words, "--out", home / "n.json")
+    assert code == 0 and str(home / "n.json") in printed
+    assert (home / "n.json").exists()
+
+
 def test_measuring_a_run_that_held_faces_out_counts_copies(shell, measured):
     assert "copies, %" in succeeded(shell(*measure(measured, "held"), "--seeds", 1))
     numbers = json.loads((measured / "held" / "measures.json").read_text())

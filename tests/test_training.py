@@ -29,8 +29,11 @@ from animegan_helpers.checkpoints import CheckpointError
 from animegan_helpers.history import read_history
 from animegan_helpers.run_writer import Run
 from animegan_helpers.speed import Speed
+from animegan_helpers.stop_signals import stop_requested
 from animegan_helpers.trainer import Trainer
-from animegan_helpers.training import Length, stop_requested, train, training_length
+from animegan_helpers.training import Length, train, training_length
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to processes")
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,7 @@ train(recipe, Faces({faces!r}), {run!r}, steps=10, seed=3, callback=kill_at_step
 """
 
 
+@posix
 def test_a_killed_run_goes_on_and_ends_like_the_uncut_one(uncut, faces, tmp_path):
     code = KILLED_RUN.format(small=SMALL, faces=str(faces.folder), run=str(tmp_path))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -247,10 +251,36 @@ def test_fewer_images_than_a_batch_are_refused_by_number(faces, tmp_path):
     assert not (tmp_path / "run").exists(), "a run that can't begin leaves no folder"
 
 
+@pytest.mark.parametrize("recipe", [DEFAULT, BCE, HINGE], ids=recipe_id)
+@pytest.mark.parametrize("size", [32, 64])
+def test_images_of_another_size_are_refused_before_anything_is_written(
+    size, recipe, faces, tmp_path
+):
+    message = f"16x16 pixels, and recipe {recipe.name} is for {size}x{size}: prepare"
+    with pytest.raises(ValueError, match=message):
+        train(recipe.changed(size=size), faces, tmp_path / "run", steps=1)
+    assert not (tmp_path / "run").exists()
+    train(recipe, faces, tmp_path / "run", steps=1)
+
+
+def test_a_set_without_images_is_named_as_such(faces, tmp_path):
+    with pytest.raises(ValueError, match="0 images are fewer than one batch"):
+        train(BCE, torch.utils.data.Subset(faces, []), tmp_path / "run", steps=1)
+
+
+def test_a_part_of_a_set_of_another_size_is_refused_too(faces, tmp_path):
+    recipe = BCE.changed(size=32, held_out=0.25)
+    for workers in (0, 1):
+        with pytest.raises(ValueError, match="16x16 pixels"):
+            train(recipe, faces, tmp_path / "run", steps=1, workers=workers)
+
+
 # ---- stopping ----
 
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)  # they end a process; SIGINT ends only the training
+ENDING = [signal.SIGTERM]  # they end a process; SIGINT ends only the training
+if hasattr(signal, "SIGHUP"):  # Windows has none
+    ENDING.append(signal.SIGHUP)
 SIGNALS = (signal.SIGINT, *ENDING)
 
 
@@ -282,7 +312,7 @@ def test_a_signal_ends_the_run_after_the_current_step_and_saves(
 
     def stop_at_step_3(trainer, log):
         if trainer.steps_done == 3 and not log.finished:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     trainer = train(DEFAULT, faces, tmp_path, steps=10, seed=3, callback=stop_at_step_3)
     assert trainer.steps_done == 3
@@ -310,6 +340,7 @@ for name in ("first", "second", "third"):
 """
 
 
+@posix
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_that_ends_processes_ends_a_program_of_three_trainings(number, faces, tmp_path):
     command = [sys.executable, "-c", THREE_TRAININGS, faces.folder]
@@ -325,11 +356,12 @@ def test_a_signal_that_ends_processes_ends_a_program_of_three_trainings(number, 
     assert not (tmp_path / "second").exists()
 
 
+@posix
 def test_a_signal_that_the_process_ignores_stays_ignored(faces, tmp_path):
     """As under nohup, which starts a program that outlives its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        tell = partial(os.kill, os.getpid(), signal.SIGHUP)
+        tell = partial(signal.raise_signal, signal.SIGHUP)
         trainer = train(BCE, faces, tmp_path, steps=3, callback=lambda *arguments: tell())
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -341,7 +373,7 @@ def test_a_signal_during_the_first_save_ends_the_run_and_saves(faces, tmp_path, 
 
     def interrupted_grid(*arguments):
         monkeypatch.setattr(plotting, "grid", grid)  # a second signal would not wait
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return grid(*arguments)
 
     monkeypatch.setattr(plotting, "grid", interrupted_grid)
@@ -356,10 +388,10 @@ def test_a_second_signal_does_not_wait(faces, tmp_path):
 
     def interrupt_twice(trainer, log):
         steps.append(trainer.steps_done)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         # Two signals at once may arrive as one: wait until the first has been handled.
         wait_until(lambda: signal.getsignal(signal.SIGINT) == before)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         wait_until(lambda: False)  # KeyboardInterrupt ends this
 
     with pytest.raises(KeyboardInterrupt):
@@ -372,7 +404,7 @@ def test_a_stop_request_sets_an_event_and_leaves_no_handler_behind(delivered):
     before = [signal.getsignal(each) for each in SIGNALS]
     with stop_requested() as stop:
         assert not stop.is_set()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         wait_until(stop.is_set)
         assert delivered == []
     assert delivered == [signal.SIGTERM]
@@ -499,7 +531,7 @@ class Poisoned(torch.utils.data.Dataset):
         return len(self.faces)
 
     def __getitem__(self, rows):
-        self.count += 1
+        self.count += len(rows) > 1
         batch = self.faces[rows].float()
         batch[0, 0, 0, 0] = math.nan if self.count == 6 else 0
         return batch

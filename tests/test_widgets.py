@@ -137,6 +137,16 @@ def explorer(toy, home):
     return widgets.Explorer(*toy, seed=3)
 
 
+@pytest.mark.parametrize("seed", [-1, 1_000_000, 2_000_000])
+def test_an_explorer_of_a_seed_that_its_control_lacks_is_refused(seed, toy):
+    with pytest.raises(ValueError, match=f"seed {seed}, .*choose a seed from 0 to 999999"):
+        widgets.Explorer(*toy, seed=seed)
+    for edge in (0, 999_999):
+        explorer = widgets.Explorer(*toy, seed=edge)
+        explorer.reset()
+        assert explorer.controls.seed.value == edge
+
+
 @pytest.fixture
 def images(explorer):
     """-> the list of all images that the explorer has shown since."""
