@@ -151,11 +151,13 @@ def where() -> str:
 
 
 def data_folder() -> Path:
-    """-> the project's `data/`, also for a notebook that runs in `notebooks/`.
+    """-> the folder that ANIMEGAN_DATA_FOLDER names, or the project's `data/`, also for a notebook.
 
     Outside of the project: `data/` in the current folder, on Colab under /content. On Kaggle it is
     always under /kaggle/working, which is writable and kept as the notebook's output.
     """
+    if os.environ.get("ANIMEGAN_DATA_FOLDER"):
+        return Path(os.path.expanduser(os.environ["ANIMEGAN_DATA_FOLDER"]))
     if where() == "kaggle":  # a project attached as a dataset is read-only, so don't look for it
         return KAGGLE_OUTPUT / "data"
     current = Path.cwd()

@@ -1,10 +1,13 @@
 """Run pages in a clean kernel and keep their outputs: python notebooks/execute.py [05 03 A ...]
 
-Each page's seconds are kept in recorded/minutes.json with the machine's speed at that time. Page 00
-estimates from them how long another machine takes, so nothing else should run meanwhile.
+The data folder is build/data, so `data/` and the runs in it are left alone, and the faces are the
+synthetic ones. Each page's seconds are kept in recorded/minutes.json with the machine's speed at
+that time. Page 00 estimates from them how long another machine takes, so nothing else should run
+meanwhile.
 """
 
 import json
+import os
 import sys
 import time
 from datetime import date
@@ -16,6 +19,7 @@ from pages import PAGES, page_id
 
 from animegan_helpers import device, plotting
 
+DATA = Path(__file__).parents[1] / "build" / "data"
 MINUTES = plotting.RECORDED / "minutes.json"
 CLOCK = {"09": 6 * 12 + 15}  # seconds of training by the clock, which no machine can shorten
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -86,6 +90,8 @@ def main(ids: list[str]) -> None:
     for name in ids:
         if name not in known:
             sys.exit(f"there is no page {name}: choose from {' '.join(known)}")
+    os.environ["ANIMEGAN_DATA_FOLDER"] = str(DATA)
+    os.environ.pop("ANIMEGAN_DATA", None)
     for path in PAGES:
         if ids and page_id(path) not in ids:
             continue

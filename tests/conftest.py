@@ -145,10 +145,22 @@ def no_network():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_set_named():
+    """The data set and the folder that the developer's shell names are ignored."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ANIMEGAN_DATA", raising=False)
+        patch.delenv("ANIMEGAN_DATA_FOLDER", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def no_set_named(monkeypatch):
-    """The data set that the developer's shell names is ignored."""
-    monkeypatch.delenv("ANIMEGAN_DATA", raising=False)
+def torch_computes_as_before():
+    """Scripts choose the number of threads, and flush tiny numbers; later tests compare bits."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(autouse=True)

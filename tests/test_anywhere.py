@@ -9,6 +9,7 @@ import ast
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,14 @@ def test_badges_and_first_cell_are_made_from_the_one_address(path):
 
 def test_the_tag_is_the_version_of_the_package():
     assert address.address()[1] == f"v{importlib.metadata.version('animegan_helpers')}"
+
+
+def test_the_version_is_the_same_in_all_three_places():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (version,) = re.findall(r'^version = "(.+)"$', project, re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [version]
+    assert animegan_helpers.__version__ == version
 
 
 @pytest.fixture

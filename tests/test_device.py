@@ -54,6 +54,22 @@ def test_data_lies_in_the_project_also_for_a_page_in_notebooks(tmp_path, monkeyp
         assert device.data_folder() == tmp_path / "data"
 
 
+@pytest.mark.parametrize("place", ["here", "colab", "kaggle"])
+def test_another_data_folder_can_be_named(place, tmp_path, monkeypatch):
+    make_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(device, "where", lambda: place)
+    monkeypatch.setenv("ANIMEGAN_DATA_FOLDER", str(tmp_path / "disk"))
+    assert device.data_folder() == tmp_path / "disk"
+    assert device.run_folders()[0] == tmp_path / "disk" / "runs"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("ANIMEGAN_DATA_FOLDER", "~/disk")
+    assert device.data_folder() == tmp_path / "disk"
+    monkeypatch.setenv("ANIMEGAN_DATA_FOLDER", "")
+    assert device.data_folder() != tmp_path / "disk"
+
+
 def test_elsewhere_data_lies_in_the_current_folder(home):
     assert device.data_folder() == home / "data"
     assert not (home / "data").exists(), "asking where it would be must not create it"

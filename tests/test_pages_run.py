@@ -5,8 +5,11 @@ Open exercises, which ask for a prediction, get one, so that their experiments r
 The package differs from what page 03 builds. Page 03 must notice that, and no other page.
 """
 
+import atexit
+import functools
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -279,11 +282,22 @@ WRONG = {
 }
 
 
+@functools.cache
+def drawn_data():
+    """-> a data folder with the prepared synthetic faces, drawn once for all tests of a process."""
+    folder = Path(tempfile.mkdtemp(prefix="animegan-data-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANIMEGAN_DATA_FOLDER", str(folder))
+        load_faces("drawn")
+    return folder
+
+
 def copy_project(root):
     """Copy into a folder all that the pages need, synthetic faces included. -> the folder"""
-    load_faces("drawn")
-    for folder in ("animegan_helpers", "notebooks", "data/drawn", "data/prepared/drawn_64"):
+    for folder in ("animegan_helpers", "notebooks"):
         shutil.copytree(ROOT / folder, root / folder)
+    shutil.copytree(drawn_data(), root / "data")
     return root
 
 

@@ -33,7 +33,12 @@ from PIL import Image, features
 PROJECT = Path(__file__).resolve().parents[2]
 TIMEOUT = 180  # seconds for one command
 LONG = 1_000_000  # steps that no case waits for
-OF_THE_SHELL = ("ANIMEGAN_DATA", "PYTHONIOENCODING", "PYTHONUTF8")  # not for the cases
+OF_THE_SHELL = (  # not for the cases
+    "ANIMEGAN_DATA",
+    "ANIMEGAN_DATA_FOLDER",
+    "PYTHONIOENCODING",
+    "PYTHONUTF8",
+)
 APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        " + bytes(4000)
 PASSED_OVER = r"\b{}\b.*(passed over|skipped|ignored|left out|companion|macOS|hidden)"
 
