@@ -210,6 +210,7 @@ class FacesGame extends Game {
     this.every = 1;  // views for each frame of the film
     this.views = 0;
     get("film").max = get("film").value = 0;
+    get("at-score").textContent = "-";
   }
 
   show(data) {

@@ -359,9 +359,12 @@ def test_all_controls_work_by_keyboard(opened):
     assert film.get_attribute("aria-valuetext") == "step 0, earlier"
     film.press("End")
     assert film.get_attribute("aria-valuetext") == f"step {paused + 1}"
+    score = opened.panel().locator("#at-score")
+    assert score.inner_text().endswith("%")
     opened.press("Reset")
     opened.wait_until(lambda: opened.step() == 0)
     assert "New networks" in opened.status()
+    assert score.inner_text() == "-"
     rate.press("ArrowLeft")
 
 
