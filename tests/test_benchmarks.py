@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 from torch import cuda, zeros
 
-from animegan_helpers import plotting, recipe_json, recipes
+from animegan_helpers import checkpoints, plotting, recipe_json, recipes
+from animegan_helpers.training import train
 
 SCRIPTS = Path(__file__).parent / "benchmarks"
 
@@ -446,10 +448,38 @@ def test_a_trial_does_not_replace_a_record(words):
 def test_the_runs_of_two_sets_are_not_taken_for_those_of_others(tmp_path):
     from second_set import check_settings
 
-    check_settings({"first": "a", "second": "b"}, tmp_path)
-    check_settings({"first": "a", "second": "b"}, tmp_path)
+    settings = {"first": "a", "second": "b", "recipe": recipe_json.to_json(recipes.get("default"))}
+    check_settings(settings, tmp_path)
+    check_settings(settings, tmp_path)
     with pytest.raises(ValueError, match="holds runs of .*'second': 'b'"):
-        check_settings({"first": "a", "second": "c"}, tmp_path)
+        check_settings(settings | {"second": "c"}, tmp_path)
+    with pytest.raises(ValueError, match="holds runs of"):
+        check_settings(settings | {"recipe": recipe_json.to_json(recipes.get("wide"))}, tmp_path)
+
+
+def test_a_first_training_that_was_stopped_is_resumed_and_only_then_used(
+    faces, tmp_path, monkeypatch
+):
+    import second_set
+
+    small = recipes.get("default", width=4, z_dim=8, batch=4, size=16)
+    monkeypatch.setattr(second_set, "RECIPE", small)
+    monkeypatch.setattr(second_set, "load_faces", lambda source: faces)
+
+    def stopped_train(*arguments, **options):
+        def stop(trainer, log):
+            if trainer.steps_done == 3 and not log.finished:
+                signal.raise_signal(signal.SIGINT)
+
+        return train(*arguments, **options, callback=stop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(second_set, "train", stopped_train)
+        with pytest.raises(SystemExit, match="stopped after 3 steps"):
+            second_set.train_first("drawn", 6, tmp_path / "first")
+    for _ in range(2):  # the second time there is nothing to do
+        second_set.train_first("drawn", 6, tmp_path / "first")
+        assert checkpoints.newest(tmp_path / "first")["steps_done"] == 6
 
 
 def test_a_race_of_an_older_version_is_run_again(tmp_path):

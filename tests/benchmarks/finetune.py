@@ -90,7 +90,8 @@ def main() -> None:
     measures["before"] = distances(real, sets["this run"])
     for i, setting in enumerate(SETTINGS):
         trainer = trainer_of(recipe, setting, args.run)
-        file = f"{args.run.name}_{begun['steps_done']}_{i}_of_{args.steps}.pt"
+        source = f"{args.run.name}_{begun['steps_done']}_{Path(args.data).stem}_{len(faces)}"
+        file = f"{source}_{i}_of_{args.steps}.pt"
         train_further(trainer, faces, args.steps, device.data_folder() / "finetune" / file)
         G = trainer.ema_generator()
         measures[setting] = distances(real, sample(G, compared_count(faces), 0))

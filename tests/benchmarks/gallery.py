@@ -1,7 +1,7 @@
 """Faces of the recipe `long` on a real set, after so many minutes.
 
 python tests/benchmarks/gallery.py DATA [--minutes 110] [--threads 1] [--width 32] [--batch 32]
-[--name gallery] -> recorded/gallery_film.png, gallery_faces.png, gallery.gif and .json
+[--r1 16] [--name gallery] -> recorded/gallery_film.png, gallery_faces.png, gallery.gif and .json
 
 DATA is a set as `train --data` takes it. The run is data/runs/gallery. Interrupted, or given more
 minutes, it goes on. It trains on a GPU if there is one. There, add `--width 64 --batch 128 --name
@@ -103,6 +103,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--width", type=int)
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--r1", type=float)
     parser.add_argument("--name", default="gallery")
     return parser.parse_args()
 
@@ -113,7 +114,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     run = device.data_folder() / "runs" / args.name
     faces = load_faces(args.data)
-    recipe = recipes.get("long", width=args.width, batch=args.batch)
+    recipe = recipes.get("long", width=args.width, batch=args.batch, r1=args.r1)
     where = device.pick().device
     resume = bool(checkpoints.saved(run))
     trainer = train(recipe, faces, run, minutes=args.minutes, device=where, resume=resume)

@@ -9,7 +9,7 @@ from record import without_build, write_json, write_png
 
 from animegan_helpers import plotting
 
-OVER_TIME = ("fair", "sources")  # groups shown as curves
+OVER_TIME = ("fair", "sources", "layers_hour")  # groups shown as curves
 COLORS = (plotting.BLUE, plotting.ORANGE, "#009E73", "#CC79A7", "black")  # for the color-blind
 STYLES = ("-", "--", "-.", ":", "-")
 KID_LABEL = "KID x 1000 (lower is better)"
@@ -144,7 +144,12 @@ def over_time(runs: list[dict], marks: Marks) -> Any:
     axes = canvas.subplots()
     for (name, recipe_runs), color, style in zip(by_recipe(runs).items(), COLORS, STYLES):
         draw_curve(axes, recipe_runs, marks, color, style, name)
-    axes.set(xscale="log", yscale="log", xlabel="CPU seconds", ylabel=KID_LABEL)
+    axes.set(xscale="log", xlabel="CPU seconds", ylabel=KID_LABEL)
+    lowest, highest = axes.dataLim.intervaly
+    if highest > 10 * lowest:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.05 * highest)
     axes.set_xticks(marks, [f"{mark:,}" for mark in marks])
     axes.minorticks_off()
     axes.grid(color="#dddddd")

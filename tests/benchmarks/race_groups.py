@@ -1,7 +1,5 @@
 """The groups of recipes that race.py compares, and the CPU seconds at which it measures them."""
 
-from layer_kinds import KINDS
-
 from animegan_helpers import recipes
 
 OUR_LAST_MARK = 600  # CPU seconds; later ours is not needed for a comparison with the sources
@@ -102,20 +100,15 @@ TEN_MINUTES = {
     "width 24, rates decay from step 500": START.changed(width=24, lr_decay_start=500),
 }
 
-# The default with other layers in G, another penalty, or a wider D.
-VARIANTS = {  # name in the group: name in variants.py
+# The default with other layers in G.
+LAYER_VARIANTS = {  # name in a group: name in variants.py
     "default: transposed convolutions": "",
     "transposed convolutions, blur": "transposed, blur",
     "bilinear upsampling": "bilinear",
     "pixel shuffle": "pixel shuffle",
-    "R2, too": "R2",
-    "R2, too, both weights 8": "R2",
-    "D 1.5 times as wide": "D 1.5 times as wide",
 }
-VARIANT_OF = VARIANTS | {"WGAN-GP": "WGAN-GP", "R1 and R2 of weight 8": "R2"}  # in any group
-VARIED = {name: DEFAULT for name in VARIANTS}
-VARIED["R2, too, both weights 8"] = DEFAULT.changed(r1=8.0)
-LAYERS = {name: DEFAULT for name, variant in VARIANTS.items() if variant in ("", *KINDS)}
+LAYERS = {name: DEFAULT for name in LAYER_VARIANTS}
+LEVEL_LAYERS = ("default: transposed convolutions", "pixel shuffle")  # level after 600 seconds
 # R1 with higher weights, with and without R2.
 PENALTIES = {
     "default: R1 of weight 2": DEFAULT,
@@ -123,7 +116,19 @@ PENALTIES = {
     "R1 of weight 16": DEFAULT.changed(r1=16.0),
     "R1 and R2 of weight 8": DEFAULT.changed(r1=8.0),
 }
-BY_TWO_JUDGES = {*VARIED, *PENALTIES}  # the names that the second judge measures, too
+# R2 at the default's weight, and a wider D.
+VARIANTS = {
+    "default: R1 of weight 2": DEFAULT,
+    "R1 and R2 of weight 2": DEFAULT,
+    "D 1.5 times as wide": DEFAULT,
+}
+VARIANT_OF = LAYER_VARIANTS | {  # in any group
+    "WGAN-GP": "WGAN-GP",
+    "R1 and R2 of weight 8": "R2",
+    "R1 and R2 of weight 2": "R2",
+    "D 1.5 times as wide": "D 1.5 times as wide",
+}
+BY_TWO_JUDGES = {*LAYERS, *PENALTIES, *VARIANTS}  # names that the second judge measures, too
 
 # For each group its recipes by name, and the CPU seconds at which they are measured.
 GROUPS = {
@@ -134,8 +139,9 @@ GROUPS = {
     "search": (SEARCH, (60, 120, 240)),
     "finals": (FINALS, (60, 120, 240)),
     "ten_minutes": (TEN_MINUTES, (240, 600, 1200)),
-    "variants": (VARIED, (60, 240)),
+    "variants": (VARIANTS, (60, 240, 600)),
     "layers": (LAYERS, (60, 240, 600)),
+    "layers_hour": ({name: DEFAULT for name in LEVEL_LAYERS}, (600, 1800, 3600)),
     "penalties": (PENALTIES, (60, 240, 600)),
 }
 

@@ -200,7 +200,8 @@ def main() -> None:
     args = parser.parse_args()
     faces = load_faces(args.data)
     real, other, training = compared_and_training(faces)
-    path = device.data_folder() / "features" / f"{args.name}.pt"
+    source = f"{Path(faces.report.source).stem}_{len(faces)}"
+    path = device.data_folder() / "features" / f"{args.name}_{source}.pt"
     if path.exists():
         print(f"{path} is used; remove it to train another encoder")
     else:

@@ -11,6 +11,7 @@ goes on.
 import argparse
 import json
 import statistics
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def distances(faces: Faces, images: torch.Tensor, judge: Judge, seed: int) -> di
 def check_settings(settings: dict, folder: Path) -> None:
     """Write down what the runs in a folder are made of. Raises ValueError if it holds others."""
     file = folder / "settings.json"
+    settings = json.loads(json.dumps(settings))  # as they come back from the file
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         if before != settings:
@@ -94,11 +96,11 @@ def run(faces: Faces, first: Path, judge: Judge, seed: int, method: str, folder:
 
 
 def train_first(source: str, steps: int, folder: Path) -> None:
-    """Train on the first set, unless that is done."""
-    if (folder / "G.pth").exists():
-        return
+    """Train on the first set, unless that is done. A run that was stopped is resumed."""
     resume = bool(checkpoints.saved(folder))
-    train(RECIPE, load_faces(source), folder, steps=steps, resume=resume)
+    trainer = train(RECIPE, load_faces(source), folder, steps=steps, resume=resume)
+    if trainer.steps_done < steps:
+        sys.exit(f"stopped after {trainer.steps_done:,} steps: the same command goes on")
 
 
 def means_of(runs: list[dict], numbers: dict) -> dict[str, list[dict]]:
