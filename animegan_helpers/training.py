@@ -116,8 +116,8 @@ def _check_size(faces: Dataset, recipe: Recipe) -> None:
     if (height, width) != (recipe.size, recipe.size):
         raise ValueError(
             f"the images have {width}x{height} pixels, and recipe {recipe.name} is for"
-            f" {recipe.size}x{recipe.size}: prepare the images at that size, or change the"
-            " recipe's (size)"
+            f" {recipe.size}x{recipe.size}: prepare the images at that size, or change the size of"
+            " the recipe"
         )
 
 

@@ -1,13 +1,14 @@
 """Run pages in a clean kernel and keep their outputs: python notebooks/execute.py [05 03 A ...]
 
 The data folder is build/data, so `data/` and the runs in it are left alone, and the faces are the
-synthetic ones. Each page's seconds are kept in recorded/minutes.json with the machine's speed at
-that time. Page 00 estimates from them how long another machine takes, so nothing else should run
-meanwhile.
+synthetic ones. Without ids, all pages are run, and the folder is emptied first. Each page's
+seconds are kept in recorded/minutes.json with the machine's speed at that time. Page 00 estimates
+from them how long another machine takes, so nothing else should run meanwhile.
 """
 
 import json
 import os
+import shutil
 import sys
 import time
 from datetime import date
@@ -92,6 +93,8 @@ def main(ids: list[str]) -> None:
             sys.exit(f"there is no page {name}: choose from {' '.join(known)}")
     os.environ["ANIMEGAN_DATA_FOLDER"] = str(DATA)
     os.environ.pop("ANIMEGAN_DATA", None)
+    if not ids:
+        shutil.rmtree(DATA, ignore_errors=True)
     for path in PAGES:
         if ids and page_id(path) not in ids:
             continue
