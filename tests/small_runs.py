@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from conftest import files_in, flat
+from common import files_in, flat
 
 from animegan_helpers import recipes
 from animegan_helpers.dataset import batches

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 
 import pytest
-from conftest import encoded, files_in, noise_image, write_zip
+from common import encoded, files_in, noise_image, write_zip
 from PIL import Image
 
 from animegan_helpers import archives, download, storage

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import missing
+from common import missing
 from torch.optim.swa_utils import update_bn
 
 from animegan_helpers import trainer

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import UNREADABLE, noise_image, write_damaged
+from common import UNREADABLE, noise_image, write_damaged
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from animegan_helpers import dataset

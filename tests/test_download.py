@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from conftest import encoded, files_in, noise_image, write_zip
+from common import encoded, files_in, noise_image, write_zip
 from huggingface_hub import HfApi
 from huggingface_hub import constants as hub
 from PIL import Image

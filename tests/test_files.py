@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import encoded, files_in, noise_image, write_zip
+from common import encoded, files_in, noise_image, write_zip
 
 from animegan_helpers.files import new_folder
 

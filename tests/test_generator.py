@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import flat
+from common import flat
 from torch import nn
 
 from animegan_helpers import recipes

@@ -5,7 +5,7 @@ import shutil
 import zipfile
 
 import pytest
-from conftest import encoded, noise_image, write_broken_link
+from common import encoded, noise_image, write_broken_link
 from PIL import features
 
 from animegan_helpers import archives

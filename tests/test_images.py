@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from conftest import (
+from common import (
     NOT_RGB,
     UNREADABLE,
     encoded,

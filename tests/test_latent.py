@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import flat
+from common import flat
 from small_generators import Resized
 from torch import nn
 

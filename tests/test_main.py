@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from conftest import encoded, noise_image
+from common import encoded, noise_image
 
 from animegan_helpers import __main__, __version__, commands
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import noise_image
+from common import noise_image
 from PIL import Image
 from test_figures import grays
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import (
+from common import (
     NOT_RGB,
     UNREADABLE,
     encoded,

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import flat
+from common import flat
 from jupyter_client.manager import KernelManager
 from small_runs import DEFAULT
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import flat
+from common import flat
 from torch import nn
 
 from animegan_helpers import __version__, recipe_json, recipes

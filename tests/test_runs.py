@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import files_in, flat
+from common import files_in, flat
 from PIL import Image
 from small_runs import (
     BCE,

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import encoded, flat, noise_image
+from common import encoded, flat, noise_image
 from PIL import Image
 
 from animegan_helpers import (

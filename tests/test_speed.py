@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from conftest import flat
+from common import flat
 from small_runs import DEFAULT, take_steps
 
 from animegan_helpers import drawn, recipes

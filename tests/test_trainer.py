@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import flat
+from common import flat
 from small_runs import (
     BCE,
     DEFAULT,

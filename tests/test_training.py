@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import files_in, flat
+from common import files_in, flat
 from small_runs import (
     BCE,
     DEFAULT,
