@@ -161,8 +161,8 @@ def show_losses(
     canvas = _canvas(height=4.4)
     upper, lower = canvas.subplots(2, 1, sharex=True)
     steps = history["step"]
-    _draw_curve(upper, steps, history["loss_d"], BLUE, "-", "each step", "moving average")
-    _draw_curve(lower, steps, history["loss_g"], ORANGE, "--", "each step", "moving average")
+    _draw_curve(upper, steps, history["loss_d"], BLUE, "-", "single steps", "moving average")
+    _draw_curve(lower, steps, history["loss_g"], ORANGE, "--", "single steps", "moving average")
     upper.set(ylabel="D's loss")
     lower.set(ylabel="G's loss", xlabel="step")
     for axes in (upper, lower):
@@ -186,7 +186,7 @@ def show_scores(
     _draw_curve(axes, steps, history["score_real"], BLUE, "-", bold="real")
     _draw_curve(axes, steps, history["score_fake"], ORANGE, "--", bold=fake)
     axes.set(xlabel="step", ylabel="D's score", ylim=(0, 1))
-    _finish(axes, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))  # the legend is above
+    _finish(axes)
     return from_matplotlib(canvas, caption, alt)
 
 
@@ -215,8 +215,8 @@ def _draw_curve(axes, steps, values, color, style, pale=None, bold=None) -> None
     axes.plot(steps[window - 1 :], smooth, style, color=color, linewidth=1.8, label=bold)
 
 
-def _finish(axes, **legend: Any) -> None:
-    """Add the legend, with these options; only whole steps are labeled."""
+def _finish(axes) -> None:
+    """Add the legend above the curves, at the right; only whole steps are labeled."""
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False, **legend)
+    axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,11 +1,13 @@
 """Faces of the recipe `long` on a real set, after so many minutes.
 
 python tests/benchmarks/gallery.py DATA [--minutes 110] [--threads 1] [--width 32] [--batch 32]
-[--r1 16] [--name gallery] -> recorded/gallery_film.png, gallery_faces.png, gallery.gif and .json
+[--r1 16] [--bfloat16] [--name gallery]
+-> recorded/gallery_film.png, gallery_faces.png, gallery.gif and .json
 
 DATA is a set as `train --data` takes it. The run is data/runs/gallery. Interrupted, or given more
 minutes, it goes on. It trains on a GPU if there is one. There, add `--width 64 --batch 128 --name
-gallery_gpu`: the run and the files get this name.
+gallery_gpu`: the run and the files get this name. `--bfloat16` pays on CPUs that compute in it
+(`lscpu` names avx512_bf16 or amx_bf16).
 """
 
 import argparse
@@ -26,6 +28,7 @@ from animegan_helpers.judge import extract_features, load_judge
 from animegan_helpers.prepare import load_faces
 from animegan_helpers.rng import rng
 from animegan_helpers.runs import sample_grids
+from animegan_helpers.speed import Speed
 from animegan_helpers.training import train
 
 FRAMES = 24
@@ -104,6 +107,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--r1", type=float)
+    parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--name", default="gallery")
     return parser.parse_args()
 
@@ -116,12 +120,17 @@ def main() -> None:
     faces = load_faces(args.data)
     recipe = recipes.get("long", width=args.width, batch=args.batch, r1=args.r1)
     where = device.pick().device
+    speed = Speed(torch.bfloat16) if args.bfloat16 else None
     resume = bool(checkpoints.saved(run))
-    trainer = train(recipe, faces, run, minutes=args.minutes, device=where, resume=resume)
+    trainer = train(
+        recipe, faces, run, minutes=args.minutes, device=where, resume=resume, speed=speed
+    )
     if trainer.seconds < 60 * args.minutes:
         sys.exit(f"stopped after {trainer.seconds:.0f} s: the same command goes on")
     numbers = measures(trainer.ema_generator(), faces)
     what = f"The recipe long on {len(faces):,} real anime faces"
+    if trainer.speed.dtype:
+        what += f" in {str(trainer.speed.dtype).removeprefix('torch.')}"
     caption = record.main(run, args.name, what)
     grids, steps = sample_grids(run, FRAMES)
     animate(grids, plotting.RECORDED / f"{args.name}.gif")
