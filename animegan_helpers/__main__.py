@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import TextIO
 
-from . import arguments
+from . import arguments, device
 
 # While they wait for each other, the threads of libgomp (Linux) spin 300,000 times before they
 # sleep. Beside another busy process that costs most of the speed; tests/benchmarks/busy.py shows
@@ -88,7 +88,7 @@ def _run(commands, args) -> int:
             _print_error(" ".join(str(error).split()))
             return 2
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not device.is_out_of_memory(error):
                 raise
             _print_error(f"{OUT_OF_MEMORY} ({' '.join(str(error).split()) or 'in Python'})")
             return 2
@@ -96,13 +96,6 @@ def _run(commands, args) -> int:
             _print_error("stopped")
             return 130
     return 0
-
-
-def _is_out_of_memory(error) -> bool:
-    """Whether it is an error of Python, of a GPU or of torch's CPU allocator for lack of memory."""
-    text = str(error)
-    is_of_torch = "out of memory" in text or "DefaultCPUAllocator" in text
-    return is_of_torch or isinstance(error, MemoryError)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:

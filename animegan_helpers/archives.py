@@ -34,7 +34,6 @@ UNPACKING_ERRORS = (
     EOFError,
     lzma.LZMAError,
     RuntimeError,
-    NotImplementedError,
 )
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+from .device import is_out_of_memory
+from .files import step_files
+
 
 class CheckpointError(RuntimeError):
     """A file that can't be used; its message names the file and the cure."""
@@ -71,16 +74,15 @@ def load(path: str | Path) -> dict:
         return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (OSError, MemoryError) as error:
-        raise UnreadableError(
-            f"{path} can't be read ({error or 'out of memory'}): it may be whole, so keep it, and"
-            " try again when its disk is connected or memory is free"
-        ) from error
     except Exception as error:  # torch raises many kinds for one cause
-        reason = str(error).strip() or type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, OSError) or is_out_of_memory(error):
+            raise UnreadableError(
+                f"{path} can't be read ({reason}): it may be whole, so keep it, and try again when"
+                " its disk is connected or memory is free"
+            ) from error
         raise CheckpointError(
-            f"{path} is damaged or not a checkpoint ({reason.splitlines()[0]}):"
-            " use an earlier one, or train again"
+            f"{path} is damaged or not a checkpoint ({reason}): use an earlier one, or train again"
         ) from error
 
 
@@ -91,7 +93,7 @@ def at_step(run: str | Path, step: int) -> Path:
 
 def saved(run: str | Path) -> list[Path]:
     """-> the checkpoints of a run, the newest last."""
-    return sorted((Path(run) / "checkpoints").glob("step_*.pt"))
+    return step_files(Path(run) / "checkpoints", ".pt")
 
 
 def step_of(path: Path) -> int:

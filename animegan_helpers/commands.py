@@ -71,7 +71,7 @@ def train_in_process(
         faces = load_faces(args.data, recipe.size)
     if processes.is_main:
         print(faces.report)
-        where = machine.name
+        where = machine.name if own_device.type == machine.device.type else "CPU"
         if processes.world_size > 1:
             where += f", {processes.world_size} processes"
         print(f"{where}: networks of width {recipe.width}, batches of {recipe.batch} images")

@@ -191,6 +191,8 @@ class ConditionalTrainer(Trainer):
 
     def _make_networks(self) -> None:
         recipe = self.recipe
+        if recipe.g_activation != "relu" or recipe.d_norm_first:
+            raise ValueError("conditional networks lack g_activation and d_norm_first")
         with seeded_weights(self.seed):
             self.G = ConditionalGenerator(recipe.width, recipe.z_dim, recipe.size)
             self.D = self.discriminator(recipe.width, recipe.size, recipe.d_norm, recipe.d_init)

@@ -22,6 +22,13 @@ KAGGLE_INPUT = Path("/kaggle/input")  # what is attached to it: data sets, outpu
 COLAB = Path("/content")  # the same on Colab
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is an error of Python, of a GPU or of torch's CPU allocator for lack of memory."""
+    text = str(error)
+    is_of_torch = "out of memory" in text or "DefaultCPUAllocator" in text
+    return is_of_torch or isinstance(error, MemoryError)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What this machine is, and the sizes that suit it: `width` channels, `batch` images."""

@@ -19,7 +19,7 @@ from PIL import Image, ImageChops, ImageDraw
 from tqdm import tqdm
 
 from .device import MAX_PROCESSES, cpu_count
-from .files import expand, new_folder
+from .files import expand, names_in, new_folder
 
 # fmt: off
 # hue, lightness, saturation
@@ -173,7 +173,7 @@ def write(
     folder = expand(folder)
     if count < 1:
         raise ValueError(f"count is {count}; a set has at least one face")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or names_in(folder)):
         raise FileExistsError(
             f"{folder} exists and is not empty: choose another folder or empty it"
         )

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 DAY = 24 * 3600  # seconds
+SYSTEM_FILES = {".DS_Store", "desktop.ini", "Thumbs.db"}  # file managers leave them anywhere
 
 
 def expand(path: str | Path) -> Path:
@@ -26,6 +28,20 @@ def sha256(file: BinaryIO) -> bytes:
     while chunk := file.read(2**20):
         digest.update(chunk)
     return digest.digest()
+
+
+def names_in(folder: Path) -> set[str]:
+    """-> the names of what a folder holds, without the files that file managers leave there."""
+    return {path.name for path in folder.iterdir()} - SYSTEM_FILES
+
+
+def step_files(folder: Path, ending: str) -> list[Path]:
+    """-> the files of a folder that are named step_00001200 and so on, the latest last.
+
+    Copies that a user has made, such as "step_00001200 (1).pt", are not among them.
+    """
+    paths = folder.glob(f"step_*{ending}")
+    return sorted(path for path in paths if re.fullmatch(r"step_\d+", path.stem))
 
 
 @contextmanager
@@ -72,6 +88,8 @@ def _move_away(out: Path, old: Path) -> None:
 def _rename(hidden: Path, out: Path, is_done: Callable[[Path], bool]) -> None:
     try:
         if out.is_dir():
+            for name in SYSTEM_FILES if not names_in(out) else ():
+                (out / name).unlink(missing_ok=True)
             out.rmdir()  # it is empty; Windows can't rename onto an existing folder
         hidden.rename(out)
     except OSError as error:

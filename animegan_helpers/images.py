@@ -1,5 +1,6 @@
 """Images on disk become (N, 3, 64, 64) tensors in [-1, 1], and back. Built on page 02."""
 
+import errno
 import re
 import threading
 import warnings
@@ -21,6 +22,7 @@ MAX_PIXELS = 64_000_000  # of an image; Pillow needs 4 bytes for each
 MAX_PIXELS_OF = {"WEBP": 16_000_000, "AVIF": 16_000_000, "JPEG2000": 16_000_000}  # they need more
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 LARGE = 4_000_000  # pixels; of the images above it, one at a time is in memory
+MACHINE_FAILS = {errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 _one_large_image = threading.Lock()
 UPRIGHT = {  # the orientation in an image's metadata -> what makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,7 +57,8 @@ class Inspection:
 def inspect_image(path: Path, size: int = 64) -> Inspection:
     """A file -> its digest, mode, width, height and pixels; or the reason why it can't be read.
 
-    Metadata that Pillow can't read are ignored. One large image at a time is in memory.
+    Metadata that Pillow can't read are ignored. One large image at a time is in memory. Raises
+    OSError if the machine fails and not the file, such as a network disk.
     """
     try:
         with open(path, "rb") as file:
@@ -70,7 +73,9 @@ def inspect_image(path: Path, size: int = 64) -> Inspection:
                     raise
                 with copy:
                     return _inspect(copy, digest, size)
-    except Exception as error:  # Pillow raises many types: in every case the file is unusable
+    except Exception as error:  # Pillow raises many types for an unusable file
+        if getattr(error, "errno", None) in MACHINE_FAILS:
+            raise OSError(error.errno, f"{error.strerror}; try again later", str(path)) from error
         return Inspection(error=_reason(path, error))
 
 
@@ -102,9 +107,8 @@ def _check_pixels(image) -> None:
 
 def _mode_in_file(image: Image.Image) -> str:
     """-> the image's mode, or "RGB;16B" for 16 bits per channel, which Pillow reports as RGB."""
-    if ";16B" in str(image.tile):
-        return image.tile[0][3]
-    return image.mode
+    raw_mode = re.search(r"\w+;16\w*", str(image.tile))
+    return raw_mode[0] if raw_mode else image.mode
 
 
 def _fill_empty_alpha(image: Image.Image) -> None:
@@ -174,6 +178,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def _opaque(image: Image.Image) -> Image.Image:
     """Any image -> RGB, with white where it was transparent."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers: save it with 8 bits per channel")
     if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255 instead of scaling them
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:

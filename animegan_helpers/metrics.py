@@ -46,10 +46,10 @@ def fid(real: Tensor, fake: Tensor) -> float:
 def kid(
     real: Tensor, fake: Tensor, seed: int = 0, subsets: int = 50, size: int = 500
 ) -> tuple[float, float]:
-    """Features (N, d) and (M, d) -> kernel distance (arXiv:1801.01401): mean and deviation.
+    """Features (N, d) and (M, d) -> kernel distance (arXiv:1801.01401): mean, standard deviation.
 
     Both are over random subsets of `size` faces. Unbiased: around 0 for equal sets, also below. The
-    deviation is too small as an uncertainty, since all subsets share the same faces: sample again.
+    latter is too small as an uncertainty, since all subsets share the same faces: sample again.
     Raises ValueError for fewer than `size` faces.
     """
     if min(len(real), len(fake)) < size:

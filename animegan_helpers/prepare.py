@@ -18,7 +18,7 @@ from . import download, sources
 from .dataset import Faces, Report
 from .device import cpu_count, data_folder
 from .drawn import has_labels
-from .files import expand, new_folder
+from .files import expand, names_in, new_folder
 from .findings import duplicate_folders, unusual
 from .image_files import is_broken_link, select_in_folder
 from .images import Inspection, decompression_bombs_raise, inspect_image
@@ -92,8 +92,7 @@ def _refuse_foreign_files(out: Path) -> None:
         return
     if not out.is_dir():
         raise FileExistsError(f"{out} is a file: choose a folder to prepare into")
-    found = {path.name for path in out.iterdir()}
-    foreign = found - (FILES if _holds_a_set(out) else {"unreadable.txt"})
+    foreign = names_in(out) - (FILES if _holds_a_set(out) else {"unreadable.txt"})
     if foreign:
         raise FileExistsError(
             f"{out} holds {min(foreign)}, which does not belong to a prepared set: choose another"

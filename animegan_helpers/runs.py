@@ -11,7 +11,7 @@ from PIL import Image
 
 from . import checkpoints, plotting, recipe_json, recipes
 from .checkpoints import CheckpointError
-from .files import expand
+from .files import expand, step_files
 from .generator import Generator, make_generator, sample
 from .history import read_history
 from .trainer import Trainer
@@ -160,7 +160,7 @@ def _network_weights(run: str | Path) -> dict[str, dict]:
 
 
 def _grid_files(run) -> list[Path]:
-    paths = sorted((expand(run) / "grids").glob("step_*.png"))
+    paths = step_files(expand(run) / "grids", ".png")
     if not paths:
         raise FileNotFoundError(f"{run} has no grids: it is not a run's folder, or has not begun")
     return paths

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from .device import data_folder, run_folders
 from .files import expand
-from .image_files import holds_images
 
 WITHDRAWN = "Mckinsey666/Anime-Face-Dataset"
 
@@ -104,6 +103,8 @@ def _unknown(name: str, was_chosen: bool) -> str:
 
 def _is_prepared(folder: Path) -> bool:
     """-> whether a folder is a prepared set, perhaps a damaged one."""
+    from .image_files import holds_images  # needs Pillow, which --help does without
+
     if (folder / "faces.npy").exists():
         return True
     return (folder / "report.json").exists() and not holds_images(folder)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from .files import new_folder
+from .files import names_in, new_folder
 from .image_files import IMAGE_SUFFIXES
 
 # What claims more than this is not a set of faces.
@@ -47,7 +47,7 @@ def store_images(
     def is_done(folder: Path) -> bool:
         return read_manifest(folder).items() >= origin.items()
 
-    if out.exists() and any(out.iterdir()) and not is_done(out):
+    if out.exists() and names_in(out) and not is_done(out):
         raise FileExistsError(
             f"{out} holds something other than {source}: move it away, or choose another folder"
         )

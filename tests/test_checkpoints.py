@@ -161,7 +161,15 @@ def test_the_newest_is_loaded_and_a_damaged_one_falls_back_with_a_warning(tmp_pa
         assert checkpoints.newest(tmp_path) == {"step": 99}
 
 
-@pytest.mark.parametrize("error", [OSError(107, "not connected"), PermissionError(), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(107, "not connected"),
+        PermissionError(),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
 def test_what_cannot_be_read_now_is_not_called_damaged_and_nothing_older_is_loaded(
     error, monkeypatch, tmp_path
 ):
@@ -200,6 +208,20 @@ def test_the_first_of_each_doubling_is_kept_and_what_a_killed_save_left_is_delet
     kept = [f"step_{step:08d}.pt" for step in (1030, 2500, 8200, 9000, 9001, 9002)]
     assert file_names(tmp_path) == kept
     assert [path.name for path in checkpoints.saved(tmp_path)] == kept
+
+
+def test_copies_that_a_user_has_made_are_neither_counted_nor_deleted(tmp_path):
+    for step in range(1, 6):
+        checkpoints.save({"step": step}, checkpoints.at_step(tmp_path, step))
+    copies = ["step_00000001 (1).pt", "step_00000002 copy.pt", "step_best.pt"]
+    for name in copies:
+        (tmp_path / "checkpoints" / name).write_bytes(b"")
+    assert checkpoints.newest(tmp_path) == {"step": 5}
+    checkpoints.prune(tmp_path)
+    checkpoints.delete_after(tmp_path, 4)
+    kept = [f"step_{step:08d}.pt" for step in (3, 4)]
+    assert [path.name for path in checkpoints.saved(tmp_path)] == kept
+    assert file_names(tmp_path) == sorted(kept + copies)
 
 
 @pytest.mark.parametrize("call", ["replace", "truncate", "unlink"])

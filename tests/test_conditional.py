@@ -219,6 +219,12 @@ def test_all_parts_learn_and_the_ema_follows():
     assert torch.equal(trainer.fixed_faces(5), trainer.fixed_faces(5))
 
 
+@pytest.mark.parametrize("changes", [{"g_activation": "leaky_relu"}, {"d_norm_first": True}])
+def test_a_recipe_that_the_networks_cannot_follow_is_refused(changes):
+    with pytest.raises(ValueError, match="lack g_activation and d_norm_first"):
+        ConditionalTrainer(DEFAULT.changed(**changes), torch.zeros(4, 4, dtype=torch.long))
+
+
 def test_a_seed_decides_everything_and_a_state_goes_on():
     trainer = steps_of(1)
     assert torch.equal(trainer.fixed_faces(4), steps_of(1).fixed_faces(4))

@@ -222,6 +222,13 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
     assert names(tmp_path) == ["faces", "faces/mine.txt"]
 
 
+def test_a_folder_that_only_a_file_manager_has_written_to_counts_as_empty(tmp_path):
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / ".DS_Store").write_bytes(b"")
+    drawn.write(tmp_path / "faces", 2, workers=1)
+    assert len(drawn.read_labels(tmp_path / "faces")) == 2
+
+
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "faces").mkdir()
     assert len(drawn.read_labels(drawn.write(tmp_path / "faces", 2, workers=1))) == 2

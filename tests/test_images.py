@@ -163,6 +163,18 @@ def test_images_of_other_modes_become_rgb(tmp_path, mode, color, name, expected)
     assert np.abs(pixels.astype(int) - expected).max() <= 4
 
 
+def test_floating_point_pixels_are_refused_and_not_made_black(tmp_path):
+    Image.new("F", (64, 64), 0.5).save(tmp_path / "a.tiff")
+    with pytest.raises(OSError, match="floating-point numbers: save it with 8 bits"):
+        read_image(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_the_mode_of_a_16_bit_tiff_is_a_string(tmp_path, mode):
+    Image.new(mode, (64, 64), 1000).save(tmp_path / "a.tiff")
+    assert inspect_image(tmp_path / "a.tiff").mode == mode
+
+
 def test_a_rotated_photo_becomes_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the left of the file is the top of the image

@@ -94,10 +94,10 @@ def test_a_warning_is_one_line(home, capsys):
 
 @pytest.fixture
 def without_torch(tmp_path):
-    """-> a function that runs a command in a Python that has no torch."""
-    (tmp_path / "torch.py").write_text(
-        "raise ImportError(\"No module named 'torch'\", name='torch')"
-    )
+    """-> a function that runs a command in a Python that has neither torch nor Pillow."""
+    for name in ("torch", "PIL"):
+        code = f"raise ImportError(\"No module named '{name}'\", name='{name}')"
+        (tmp_path / f"{name}.py").write_text(code)
     path = os.pathsep.join([str(tmp_path), *sys.path])
 
     def run(*words):
@@ -119,7 +119,7 @@ def without_torch(tmp_path):
         (("download", "--help"), "animefacedataset"),
     ],
 )
-def test_version_and_help_need_no_torch(words, printed, without_torch):
+def test_version_and_help_need_neither_torch_nor_pillow(words, printed, without_torch):
     result = without_torch(*words)
     assert (result.returncode, result.stderr) == (0, "")
     assert printed in result.stdout

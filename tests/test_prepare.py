@@ -26,10 +26,11 @@ from common import (
 )
 from PIL import Image
 
-from animegan_helpers import archives
+from animegan_helpers import archives, images
 from animegan_helpers.dataset import Faces
+from animegan_helpers.files import SYSTEM_FILES
 from animegan_helpers.findings import unusual
-from animegan_helpers.images import read_image
+from animegan_helpers.images import MACHINE_FAILS, read_image
 from animegan_helpers.prepare import load_faces, prepare
 
 
@@ -135,6 +136,35 @@ def test_a_set_that_is_not_whole_is_prepared_again_in_its_own_place_only(drawn_f
         FileExistsError, match="own holds .* which does not belong to a prepared set"
     ):
         prepare(drawn_folder, home / "own", 16)
+
+
+@pytest.mark.parametrize("name", sorted(SYSTEM_FILES))
+def test_files_of_a_file_manager_do_not_matter(drawn_folder, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"")
+    assert len(prepare(drawn_folder, out, 16)) == 12
+    assert not (out / name).exists()
+    (out / name).write_bytes(b"")
+    assert len(prepare(drawn_folder, out, 16)) == 12, "the finished set is found"
+    assert (out / name).exists()
+
+
+@pytest.mark.parametrize("number", sorted(MACHINE_FAILS))
+def test_a_failure_of_the_machine_leaves_no_image_out(drawn_folder, tmp_path, monkeypatch, number):
+    """As on a network disk that is gone for a moment."""
+    builtin_open = open
+
+    def fail(path, *arguments, **options):
+        if str(path).endswith("000003.png"):
+            raise OSError(number, os.strerror(number), str(path))
+        return builtin_open(path, *arguments, **options)
+
+    monkeypatch.setattr(images, "open", fail, raising=False)
+    with pytest.raises(OSError, match="try again later.*000003.png"):
+        prepare(drawn_folder, tmp_path / "out", 16)
+    monkeypatch.undo()
+    assert prepare(drawn_folder, tmp_path / "out", 16).report.unreadable == {}
 
 
 def test_a_set_of_an_older_version_is_prepared_again(drawn_folder, tmp_path):
