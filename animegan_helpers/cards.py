@@ -94,6 +94,7 @@ class Facts:
     data: str = ""  # "drawn", the name of a public set, or a sentence about the images
     license: str = ""  # of the weights, as Hugging Face writes it: "mit"
     steps: int | None = None  # how many the training took
+    changed: str = ""  # a sentence on what was done to the weights after the training
 
 
 def rights(data: str) -> str:
@@ -168,6 +169,8 @@ def _training(facts) -> str:
     steps = "The number of training steps is not known."
     if facts.steps is not None:
         steps = f"The training took {facts.steps:,} steps."
+    if facts.changed:
+        steps += f" {facts.changed}"
     if facts.recipe is None:
         return f"{images} {steps} The recipe was not kept."
     lines = [f"{images} {steps} The recipe, as page 09 explains it:", ""]

@@ -134,6 +134,7 @@ class Game {
     this.run += 1;
     this.send("reset", { ...this.settings(), ...changes, broken: false, run: this.run });
     this.find("break").textContent = "Break it";
+    this.warned = false;
     this.say("New networks with random weights. Press Train.");
   }
 

@@ -205,6 +205,26 @@ def test_a_longer_budget_goes_on_from_a_shorter_one(name, tmp_path, monkeypatch)
     assert longer["rows"][1]["step"] > saved["trainer"]["steps_done"] == first["rows"][0]["step"]
 
 
+def test_a_run_that_was_stopped_before_its_first_mark_goes_on(tmp_path, monkeypatch):
+    import flow
+
+    states = []
+
+    def stop(side, result, faces, folder):
+        states.append((folder / flow.STATE).exists())
+        (folder / flow.STATE).write_bytes(b"state")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flow, "measure", stop)
+    monkeypatch.setattr(flow, "training_memory", len)  # any function that a new process finds
+    for seconds in (60, 60, 120):
+        with pytest.raises(KeyboardInterrupt):
+            flow.run("flow", 1, [seconds], 80, str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        flow.run("flow", 1, [60], 81, str(tmp_path))
+    assert states == [False, True, True, False], "another job begins anew"
+
+
 def test_a_run_is_not_measured_at_a_mark_that_it_has_passed(tmp_path):
     from types import SimpleNamespace
 

@@ -113,10 +113,11 @@ def test_no_variant_is_the_packages_trainer_and_a_variant_is_another(faces):
     assert not torch.equal(of_package, with_r2)
 
 
-def test_r2_without_weight_is_the_packages_step(faces):
+@pytest.mark.parametrize("augment", [False, True])
+def test_r2_without_weight_is_the_packages_step(faces, augment):
     from variants import make_trainer
 
-    recipe = DEFAULT.changed(r1=0.0)
+    recipe = DEFAULT.changed(r1=0.0, augment=augment)
     trainers = [Trainer(recipe, 5), make_trainer("R2", recipe, 5)]
     for trainer in trainers:
         trainer.step(faces[:4])

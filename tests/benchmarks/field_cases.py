@@ -385,11 +385,13 @@ def resumed_while_training(place: Place) -> Verdict:
             return False, "the first process wrote no history"
         more = steps_of(run)[-1] + 300
         second = place.train("set", "first", "--resume", "--steps", more)
-        wait_for(lambda: steps_of(run)[-1] > more + 50, process)  # it goes on undisturbed
+        went_on = wait_for(lambda: steps_of(run)[-1] > more + 50, process)
     steps = steps_of(run)
     if second.code == 0:
         twice = len(steps) - len(set(steps))
         return False, f"exit 0, {twice} of {len(steps)} rows twice"
+    if not went_on:
+        return False, "the first process did not go on"
     named = re.search(rf"\b{process.pid}\b", second.err)
     resumed = place.train("set", "first", "--resume", "--steps", steps[-1] + 50)
     if resumed.code != 0:
@@ -402,7 +404,7 @@ def resumed_while_training(place: Place) -> Verdict:
 
 @case("C", "DeepDanbooru#88")
 def narrow_output(place: Place) -> Verdict:
-    """`PYTHONIOENCODING=cp1252`, a folder named 顔, output to a file."""
+    """`PYTHONIOENCODING=cp1252`, a folder named 顔, output to a pipe."""
     write_jpegs(place.folder / "顔", 40)
     outcome = place.train("顔", "r", PYTHONIOENCODING="cp1252")
     trained = (place.folder / "r" / "G.pth").exists()
@@ -832,7 +834,10 @@ def main(package: Path, only: str, out: Path | None) -> int:
     """Run the cases of these kinds, print their table, write their rows; -> the exit code."""
     package = package.resolve()
     check_package(package)
-    kinds = only.upper().split(",") if only else [kind for kind, _, _ in CASES]
+    known = {kind for kind, _, _ in CASES}
+    kinds = {kind.strip() for kind in only.upper().split(",")} if only else known
+    if kinds - known:
+        sys.exit(f"no case is of kind {min(kinds - known)}: choose from {', '.join(sorted(known))}")
     rows = []
     print("| kind | source | case | result | what was seen |")
     print("|---|---|---|---|---|", flush=True)

@@ -38,7 +38,7 @@ from animegan_helpers.images import to_pixels, to_tensor
 from animegan_helpers.judge import Judge, extract_features, load_judge
 from animegan_helpers.precision_recall import precision_recall
 from animegan_helpers.prepare import load_faces
-from animegan_helpers.rng import rng
+from animegan_helpers.rng import rng, seeded_weights
 
 COUNT = 2000  # faces per number
 EULER_STEPS = 10  # at each mark
@@ -89,8 +89,7 @@ class FlowTrainer:
         self.recipe = flow
         self.seed = seed
         self.steps_done = 0
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
+        with seeded_weights(seed):
             self.net = UNet(flow.width)
         self.ema = copy.deepcopy(self.net)
         self.adam = torch.optim.Adam(self.net.parameters(), flow.lr, flow.betas, fused=True)
@@ -245,6 +244,7 @@ def run(name: str, seed: int, marks: list, count: int, folder: str) -> dict:
             megabytes = pool.submit(training_memory, name).result()
         result = {"weights": side.weights, "training MB": megabytes, "rows": []}
         (run_folder / STATE).unlink(missing_ok=True)
+        write_json(result | {"job": job | {"marks": []}}, run_folder / "flow.json")
     if result.get("job") == job:
         return result
     result |= {"job": job, "machine": processor(), "torch": torch.__version__}

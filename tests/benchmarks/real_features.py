@@ -2,9 +2,9 @@
 
 python tests/benchmarks/real_features.py DATA [--minutes 40] [--runs RUN ...]
     [--name real_features]
--> data/features/NAME.pt: the network; recorded/NAME.json and a table: how its distances rise with
-blur, noise, and synthetic faces mixed in, and those of the runs' faces. The network is trained only
-if there is none of this name.
+-> data/features/NAME_SET_COUNT.pt: the network; recorded/NAME.json and a table: how its distances
+rise with blur, noise, and synthetic faces mixed in, and those of the runs' faces. The network is
+trained only if there is none for this name and set. An interrupted training begins again.
 
 Two random crops of a face, mirrored and tinted differently, must get similar features, and those of
 two faces different ones. Noise is no part of it, and a crop blurs only a little, so that the
@@ -31,7 +31,7 @@ from animegan_helpers.images import to_tensor
 from animegan_helpers.judge import extract_features
 from animegan_helpers.layers import down
 from animegan_helpers.prepare import load_faces
-from animegan_helpers.rng import rng
+from animegan_helpers.rng import rng, seeded_weights
 from animegan_helpers.runs import load_generator
 
 COUNT = 2000  # faces per number, at most: half of a small set is left for training
@@ -95,8 +95,7 @@ def contrastive_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def train_encoder(faces: Dataset, minutes: float, where: torch.device, seed: int = 0) -> Encoder:
     """(N, 64, 64, 3) uint8 faces -> an encoder, trained for so long; the rate falls to 0."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
+    with seeded_weights(seed):
         encoder = Encoder().to(where)
     optimizer = torch.optim.AdamW(encoder.parameters(), 2e-3, weight_decay=1e-4)
     bar = tqdm(total=round(60 * minutes), desc="learning features", unit="s")

@@ -13,10 +13,10 @@ from torch import nn
 from animegan_helpers.discriminator import make_discriminator
 from animegan_helpers.losses import Loss, r1_penalty
 from animegan_helpers.recipes import Recipe
-from animegan_helpers.rng import rng
+from animegan_helpers.rng import seeded_weights
 from animegan_helpers.trainer import Trainer, descend
 
-WIDER = {"D 1.5 times as wide": 1.5, "D twice as wide": 2}
+WIDER = {"D 1.5 times as wide": 1.5}
 
 
 def step_with_r2(
@@ -29,11 +29,14 @@ def step_with_r2(
     loss: Loss,
     r1: float = 0.0,
     rng: torch.Generator | None = None,
+    augment: Callable | None = None,
     descend: Callable = descend,
-    **options: object,
 ) -> tuple[torch.Tensor, ...]:
     """The package's step, with R1's penalty at the fake images, too: R2 (arXiv:2501.05441)."""
     fake = G(z)
+    if augment:
+        real = augment(real)
+        fake = augment(fake)
     real_logits = D(real)
     fake_logits = D(fake.detach())
     loss_d = loss.d_loss(real_logits, fake_logits, rng)
@@ -112,8 +115,7 @@ def make_trainer(variant: str, recipe: Recipe, seed: int) -> Trainer:
     if variant == "WGAN-GP":
         torch.manual_seed(seed)  # the points of its penalty
         trainer.train_step = WassersteinStep()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(rng(seed, "weights").initial_seed())
+    with seeded_weights(seed):
         if variant in KINDS:
             trainer.G = make_layered_generator(variant, recipe)
             trainer.G.to(memory_format=torch.channels_last)
