@@ -491,6 +491,16 @@ def test_recovering_names_the_step_whose_weights_are_back(game):
     assert "the weights of step 7 are back" in status
 
 
+@pytest.mark.parametrize("game", ["faces", "points"])
+def test_a_reset_ends_a_warning_and_asks_for_training(game):
+    script = f"""
+        page("{game}.say('Warning: ...', true); {game}.warned = true; {game}.reset()");
+        worker("sendView()", "{game}");
+        return page("{game}.find('status').textContent");
+    """
+    assert "Press Train." in in_node(script)
+
+
 @pytest.mark.parametrize("pixel_sum, is_altered", [(0, False), (7, True)])
 def test_a_browser_that_changes_pixels_is_named_until_training_begins(pixel_sum, is_altered):
     status = in_node("return page(`faces.find('status').textContent`)", pixel_sum)
