@@ -77,6 +77,8 @@ def pytest_collection_modifyitems(items):
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell started the tests with `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests interrupt their processes
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # `nohup`
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 if sys.platform == "win32":  # these measure memory or file limits as only Unix can
     collect_ignore = ["test_checkpoints.py", "test_images.py", "test_promises.py", "test_site.py"]
