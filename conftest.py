@@ -9,7 +9,7 @@ DATA = tempfile.TemporaryDirectory(prefix="animegan-data-")  # for all pages of 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """A page's kernel has a data folder of its own, and the synthetic faces, as for a beginner."""
+    """A page's kernel has another data folder, and the synthetic faces, as for a beginner."""
     if item.path.suffix != ".ipynb":
         return (yield)
     with pytest.MonkeyPatch.context() as patch:

@@ -174,7 +174,7 @@ class ConditionalTrainer(Trainer):
     """A `Trainer` whose networks get conditions; `conditions` (N, 4) are those of the training set.
 
     `discriminator` is called with the arguments of `ProjectionDiscriminator`. Steps are computed in
-    float32 on every device.
+    float32 on every device. Raises ValueError for a recipe that the networks can't follow.
     """
 
     def __init__(

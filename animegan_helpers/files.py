@@ -88,8 +88,9 @@ def _move_away(out: Path, old: Path) -> None:
 def _rename(hidden: Path, out: Path, is_done: Callable[[Path], bool]) -> None:
     try:
         if out.is_dir():
-            for name in SYSTEM_FILES if not names_in(out) else ():
-                (out / name).unlink(missing_ok=True)
+            if not names_in(out):
+                for path in out.iterdir():
+                    path.unlink()
             out.rmdir()  # it is empty; Windows can't rename onto an existing folder
         hidden.rename(out)
     except OSError as error:

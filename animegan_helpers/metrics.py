@@ -49,7 +49,7 @@ def kid(
     """Features (N, d) and (M, d) -> kernel distance (arXiv:1801.01401): mean, standard deviation.
 
     Both are over random subsets of `size` faces. Unbiased: around 0 for equal sets, also below. The
-    latter is too small as an uncertainty, since all subsets share the same faces: sample again.
+    second is too small as an uncertainty, since all subsets share the same faces: sample again.
     Raises ValueError for fewer than `size` faces.
     """
     if min(len(real), len(fake)) < size:

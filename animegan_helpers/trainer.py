@@ -62,7 +62,7 @@ def train_step(
 
     # G's turn: gradients flow through D, but D does not learn
     D.requires_grad_(False)
-    loss_g = loss.g_loss(D(fake), real_logits.detach())  # D's before its step: one pass fewer
+    loss_g = loss.g_loss(D(fake), real_logits.detach())  # real_logits: of D before its step
     descend(opt_g, loss_g)
     D.requires_grad_(True)
     scores = loss.scores(real_logits.detach(), fake_logits.detach())
